@@ -1,0 +1,176 @@
+"""YAML text to typed values, within limits, with the place of every value for messages.
+
+The loader makes plain mappings, sequences and scalars only. Anchors and aliases, custom tags, duplicate keys, deep
+nesting and very large documents are refused, so that a hostile file costs neither memory nor surprise.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import msgspec
+import yaml
+
+from quarantine.errors import ConfigError, Problem
+
+
+class _Mark(Protocol):
+    """A place in the text, as both of PyYAML's parsers give it; lines and columns count from 0."""
+
+    line: int
+    column: int
+
+
+__all__ = ["Document", "load_yaml"]
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+
+T = TypeVar("T")
+Step = str | int
+_Fail = Callable[[str, "_Mark | None"], ConfigError]
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Document:
+    """A YAML document as plain values, and where each of them stands."""
+
+    __slots__ = ("_marks", "file", "value")
+
+    def __init__(self, file: str, value: object, marks: dict[tuple[Step, ...], tuple[int, int]]) -> None:
+        self.file = file
+        self.value = value
+        self._marks = marks
+
+    def problem(self, path: tuple[Step, ...], message: str) -> Problem:
+        """A problem at the value that the path leads to, or at the nearest one above it."""
+        while path and path not in self._marks:
+            path = path[:-1]
+        line, column = self._marks.get(path, (1, 1))
+        return Problem(file=self.file, line=line, column=column, message=message)
+
+    def line(self, path: tuple[Step, ...]) -> int:
+        """The line of the value that the path leads to."""
+        return self.problem(path, "").line or 1
+
+    def to(self, type_: type[T]) -> T:
+        """The document as a value of a msgspec type, raising ConfigError with the place of what doesn't fit."""
+        try:
+            return msgspec.convert(self.value, type_, strict=True)
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at `")
+            steps = tuple(_steps(path.rstrip("`")))
+            unknown = _unknown_field(message)
+            place = (*steps, unknown) if unknown is not None else steps
+            where = "" if not steps else f" ({'.'.join(map(str, steps))})"
+            raise ConfigError([self.problem(place, _plain(message) + where)]) from None
+
+
+def load_yaml(file: str, data: bytes) -> Document:
+    """The document in `data`, raising ConfigError with line and column for whatever is not plain YAML."""
+
+    def fail(message: str, mark: _Mark | None) -> ConfigError:
+        line, column = (None, None) if mark is None else (mark.line + 1, mark.column + 1)
+        return ConfigError([Problem(file=file, line=line, column=column, message=message)])
+
+    if len(data) > MAX_BYTES:
+        raise fail(f"{len(data)} bytes: at most {MAX_BYTES} are read", None)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise fail(f"not UTF-8 (byte {error.start}): expected a YAML file", None) from None
+    loader = _Loader(text)
+    try:
+        _guard_events(text, fail)
+        node = loader.get_single_node()
+        if node is None:
+            raise fail("empty: expected a YAML mapping", None)
+        marks: dict[tuple[Step, ...], tuple[int, int]] = {}
+        value = _build(loader, node, (), marks, fail)
+    except yaml.MarkedYAMLError as error:
+        raise fail(f"not YAML: {error.problem or error.context or 'unreadable'}", error.problem_mark) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise fail(f"not YAML: {str(error).splitlines()[0]}", None) from None
+    except RecursionError:
+        raise fail(f"nested deeper than {MAX_DEPTH}", None) from None
+    finally:
+        loader.dispose()
+    return Document(file, value, marks)
+
+
+def _guard_events(text: str, fail: _Fail) -> None:
+    """Walks the flat stream of events, so that depth, size and aliases are bounded before any tree is built."""
+    depth = 0
+    for nodes, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        match event:
+            case yaml.AliasEvent():
+                raise fail("an alias (*name): write the value out", event.start_mark)
+            case yaml.CollectionStartEvent():
+                depth += 1
+            case yaml.CollectionEndEvent():
+                depth -= 1
+            case _:
+                pass
+        if depth > MAX_DEPTH or nodes > MAX_NODES:
+            what = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
+            raise fail(what, event.start_mark)
+
+
+def _build(
+    loader: yaml.SafeLoader,
+    node: yaml.Node,
+    path: tuple[Step, ...],
+    marks: dict[tuple[Step, ...], tuple[int, int]],
+    fail: _Fail,
+) -> object:
+    marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                raise fail("a key that is not text", key_node.start_mark)
+            if key in mapping:
+                raise fail(f"{key!a} stands twice", key_node.start_mark)
+            mapping[key] = _build(loader, value_node, (*path, key), marks, fail)
+            marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(loader, child, (*path, index), marks, fail) for index, child in enumerate(node.value)]
+    return loader.construct_object(node)
+
+
+_PATH = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+
+
+def _steps(path: str) -> Iterator[Step]:
+    """The steps of msgspec's `$.a[0].b`, as far as they can be followed (`[...]` stands for some key)."""
+    for match in _PATH.finditer(path):
+        if match[1] is not None:
+            yield match[1]
+        elif match[2] is not None:
+            yield int(match[2])
+        else:
+            return
+
+
+def _unknown_field(message: str) -> str | None:
+    found = re.fullmatch(r"Object contains unknown field `([^`]*)`", message)
+    return None if found is None else found[1]
+
+
+def _plain(message: str) -> str:
+    """The library's sentence in the words of somebody who writes YAML."""
+    unknown = _unknown_field(message)
+    if unknown is not None:
+        return f"unknown key {unknown!a}"
+    message = message.replace("Object missing required field", "missing key")
+    for theirs, ours in (
+        ("`object`", "a mapping"),
+        ("`array`", "a list"),
+        ("`str`", "text"),
+        ("`int`", "a whole number"),
+    ):
+        message = message.replace(theirs, ours)
+    return message[:1].lower() + message[1:]

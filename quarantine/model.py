@@ -1,0 +1,590 @@
+"""The nouns: what was asked for, what was found, what is known of it, and what was judged.
+
+Immutable values, equal by value. Nothing here reads, writes, or looks at a clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import NewType
+from urllib.parse import quote
+
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+__all__ = [
+    "Artifact",
+    "CheckResult",
+    "Digest",
+    "Directive",
+    "Ecosystem",
+    "EnvironmentSpec",
+    "EvidenceValue",
+    "Finding",
+    "IndexPage",
+    "Item",
+    "JudgedItem",
+    "Location",
+    "LockedFile",
+    "LockedPackage",
+    "Needs",
+    "Outcome",
+    "OutcomeKind",
+    "Package",
+    "Purl",
+    "Receipt",
+    "Reference",
+    "ReferenceKind",
+    "Requirement",
+    "Severity",
+    "Snapshot",
+    "SourceFile",
+    "Subject",
+    "Target",
+    "Unverifiable",
+    "Verdict",
+    "combine",
+    "parse_name",
+    "parse_version",
+    "pypi_purl",
+]
+
+Purl = NewType("Purl", str)
+EvidenceValue = str | int | bool | tuple[str, ...] | None
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def parse_name(text: str) -> NormalizedName:
+    """The normalised form of a distribution's name (PEP 503), raising ValueError for anything but a valid ASCII name.
+
+    `canonicalize_name` alone folds U+212A into "k"; only with `validate` are such names refused.
+    """
+    if not text.isascii():
+        raise ValueError(f"{text!a} is not a package name: only ASCII letters, digits, '.', '-' and '_' may be used")
+    try:
+        return canonicalize_name(text, validate=True)
+    except InvalidName:
+        raise ValueError(f"{text!a} is not a package name") from None
+
+
+@lru_cache(maxsize=65536)
+def _version(text: str) -> Version:
+    return Version(text)
+
+
+def parse_version(text: str) -> Version:
+    """A PEP 440 version, raising ValueError when it isn't one."""
+    if not text.isascii():
+        raise ValueError(f"{text!a} is not a version (PEP 440)")
+    try:
+        return _version(text)
+    except InvalidVersion:
+        raise ValueError(f"{text!a} is not a version (PEP 440)") from None
+
+
+def pypi_purl(name: str, version: Version | None = None) -> Purl:
+    """The package URL of a Python distribution (purl specification, type pypi)."""
+    return Purl(f"pkg:pypi/{name}" if version is None else f"pkg:pypi/{name}@{quote(str(version), safe='.')}")
+
+
+class Ecosystem(StrEnum):
+    """Where a package's name has its meaning."""
+
+    PYPI = "pypi"
+    CONDA = "conda"
+    OCI = "oci"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A cryptographic hash of bytes, printed as `sha256:<hex>`."""
+
+    algorithm: str
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+    @classmethod
+    def sha256(cls, value: str) -> "Digest":
+        """A sha256 from its 64 hexadecimal digits; ValueError for anything else."""
+        lowered = value.lower()
+        if len(lowered) != 64 or not set(lowered) <= set("0123456789abcdef"):
+            raise ValueError(f"{value!a} is not a sha256: 64 hexadecimal digits expected")
+        return cls("sha256", lowered)
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class Location:
+    """A place in a file that the user can open; lines and columns count from 1."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Package:
+    """A Python distribution at one version, with the sha256 digests of the files that stand for it."""
+
+    name: NormalizedName
+    version: Version
+    digests: frozenset[Digest] = frozenset()
+
+    @property
+    def purl(self) -> Purl:
+        """Its package URL."""
+        return pypi_purl(self.name, self.version)
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+_PLATFORMS = {
+    # platform -> (uv's name for it, wheel platform tags best first, marker values)
+    "linux-x86_64": ("x86_64-manylinux_2_28", ("x86_64",), ("linux", "Linux", "x86_64", "posix")),
+    "linux-aarch64": ("aarch64-manylinux_2_28", ("aarch64",), ("linux", "Linux", "aarch64", "posix")),
+    "macos-arm64": ("aarch64-apple-darwin", ("arm64",), ("darwin", "Darwin", "arm64", "posix")),
+    "windows-x86_64": ("x86_64-pc-windows-msvc", ("win_amd64",), ("win32", "Windows", "AMD64", "nt")),
+}
+_MANYLINUX_ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """What an environment is built for: a CPython minor version ("3.10") and one of the known platforms."""
+
+    python: str
+    platform: str
+
+    def __post_init__(self) -> None:
+        major, dot, minor = self.python.partition(".")
+        if not (major == "3" and dot and minor.isdecimal() and minor.isascii()):
+            raise ValueError(f"{self.python!a} is not a Python version: expected one like 3.11")
+        if self.platform not in _PLATFORMS:
+            raise ValueError(f"{self.platform!a} is not a platform: expected one of {', '.join(_PLATFORMS)}")
+
+    def __str__(self) -> str:
+        return f"cp{self.python.replace('.', '')}-{self.platform}"
+
+    @classmethod
+    def platforms(cls) -> tuple[str, ...]:
+        """The platforms that can be named."""
+        return tuple(_PLATFORMS)
+
+    @property
+    def uv_platform(self) -> str:
+        """What uv's `--python-platform` calls it."""
+        return _PLATFORMS[self.platform][0]
+
+    def environment(self) -> dict[str, str]:
+        """The marker environment (PEP 508) of the target, `extra` left out."""
+        sys_platform, system, machine, os_name = _PLATFORMS[self.platform][2]
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": f"{self.python}.0",
+            "os_name": os_name,
+            "platform_machine": machine,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": system,
+            "platform_version": "",
+            "python_full_version": f"{self.python}.0",
+            "python_version": self.python,
+            "sys_platform": sys_platform,
+        }
+
+    def tags(self) -> frozenset[Tag]:
+        """Every wheel tag that the target installs (PEP 425, PEP 600)."""
+        return _tags(self)
+
+
+@lru_cache(maxsize=64)
+def _tags(target: Target) -> frozenset[Tag]:
+    machine = _PLATFORMS[target.platform][1][0]
+    platforms: list[str] = []
+    if target.platform.startswith("linux-"):
+        oldest = 5 if machine == "x86_64" else 17
+        for minor in range(28, oldest - 1, -1):
+            platforms.append(f"manylinux_2_{minor}_{machine}")
+            if minor in _MANYLINUX_ALIASES:
+                platforms.append(f"{_MANYLINUX_ALIASES[minor]}_{machine}")
+        platforms.append(f"linux_{machine}")
+    elif target.platform.startswith("macos-"):
+        # uv's aarch64-apple-darwin means macOS 13 or later
+        platforms += [f"macosx_{major}_0_{arch}" for major in range(13, 10, -1) for arch in (machine, "universal2")]
+        platforms += [f"macosx_10_{minor}_universal2" for minor in range(16, 3, -1)]
+    else:
+        platforms.append(machine)
+    version = (3, int(target.python.partition(".")[2]))
+    interpreter = f"cp3{version[1]}"
+    return frozenset(cpython_tags(version, platforms=platforms)) | frozenset(
+        compatible_tags(version, interpreter, platforms)
+    )
+
+
+# --- asked for --------------------------------------------------------------------------------------------------------
+
+
+class ReferenceKind(StrEnum):
+    """Ways of naming a package by where it lies instead of by name and version."""
+
+    URL = "url"
+    VCS = "vcs"
+    PATH = "path"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A direct reference (PEP 508 `name @ …`, `git+…`, a path): judged, never followed. `text` holds no credentials."""
+
+    kind: ReferenceKind
+    text: str
+    editable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """One requirement of a user's file. `name` is None only where a direct reference doesn't say it."""
+
+    name: NormalizedName | None
+    specifier: SpecifierSet = SpecifierSet()
+    extras: tuple[NormalizedName, ...] = ()
+    marker: Marker | None = None
+    reference: Reference | None = None
+    digests: frozenset[Digest] = frozenset()
+    location: Location
+
+    def applies_to(self, target: Target) -> bool:
+        """Whether its marker holds on the target (no extra asked for)."""
+        return self.marker is None or self.marker.evaluate({**target.environment(), "extra": ""})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """A line of the user's file that would change where packages come from or how they are trusted: judged, not obeyed.
+
+    `option` is the long form (`--extra-index-url`), or a word of ours for what is no option (`environment-variable`,
+    `include-outside-root`); `text` is the line without credentials.
+    """
+
+    option: str
+    text: str
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedFile:
+    """A file that a lock names."""
+
+    filename: str
+    digests: frozenset[Digest]
+    size: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPackage:
+    """A package that a lock pins. `files` is empty where a requirements line gives only digests.
+
+    `digests` are all digests that an installer accepts for it; `index` is what the lock says about its origin and
+    proves nothing. `requires` are the names of the packages that it pulls in, where the lock says so.
+    """
+
+    name: NormalizedName
+    version: Version | None
+    marker: Marker | None = None
+    files: tuple[LockedFile, ...] = ()
+    digests: frozenset[Digest] = frozenset()
+    index: str | None = None
+    requires: tuple[NormalizedName, ...] = ()
+    reference: Reference | None = None
+    source_only: bool = False
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file that was read to understand a spec, with the sha256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unverifiable:
+    """Something a spec does that can't be known without running it."""
+
+    location: Location
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    """What a user's file asks for. Exactly one of `requirements` and `locked` matters: a lock has `locked` set."""
+
+    file: str
+    format: str
+    requirements: tuple[Requirement, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
+    directives: tuple[Directive, ...] = ()
+    locked: tuple[LockedPackage, ...] | None = None
+    requires_python: SpecifierSet = SpecifierSet()
+    unverifiable: tuple[Unverifiable, ...] = ()
+    sources: tuple[SourceFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """More files are needed before a spec can be understood: paths relative to the root, `/` between segments."""
+
+    paths: tuple[str, ...]
+
+
+# --- found ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that an upstream's page lists. `upload_time` (aware, UTC) is the server's word, None where it gave none."""
+
+    name: NormalizedName
+    version: Version
+    filename: str
+    digest: Digest | None
+    size: int | None
+    upload_time: datetime | None
+    yanked: str | None
+    url: str
+    requires_python: SpecifierSet | None = None
+    metadata_digest: Digest | None = None
+    has_metadata: bool = False
+    tags: frozenset[Tag] = frozenset()
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether it is a wheel; otherwise it is a source distribution."""
+        return bool(self.tags)
+
+    def fits(self, target: Target) -> bool:
+        """Whether the target would install this wheel."""
+        return (
+            self.is_wheel
+            and not self.tags.isdisjoint(target.tags())
+            and (self.requires_python is None or f"{target.python}.0" in self.requires_python)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexPage:
+    """What one upstream lists for one project. `status` is the project's (PEP 792), "active" where none is given.
+
+    Files whose names are no wheel's and no sdist's are left out.
+    """
+
+    upstream: str
+    name: NormalizedName
+    artifacts: tuple[Artifact, ...]
+    status: str = "active"
+
+    def of_version(self, version: Version) -> tuple[Artifact, ...]:
+        """The files of one version."""
+        return tuple(artifact for artifact in self.artifacts if artifact.version == version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One package that is to be judged, for one or several subjects (indices into the result's `subjects`).
+
+    `upstream` owns the name, None where nobody has it. `artifacts` are the owner's files that may be installed.
+    `missing_digests` are digests that the user's lock accepts and the owner's page doesn't list.
+    """
+
+    ecosystem: Ecosystem = Ecosystem.PYPI
+    name: NormalizedName
+    version: Version | None
+    upstream: str | None
+    status: str = "active"
+    artifacts: tuple[Artifact, ...] = ()
+    missing_digests: frozenset[Digest] = frozenset()
+    subjects: tuple[int, ...] = (0,)
+    required_by: tuple[Purl, ...] = ()
+    location: Location | None = None
+    reference: Reference | None = None
+    locked: bool = False
+    source_only: bool = False
+    held_back_from: Version | None = None
+
+    @property
+    def purl(self) -> Purl:
+        """Its package URL."""
+        return pypi_purl(self.name, self.version)
+
+    @property
+    def package(self) -> Package | None:
+        """What an advisory service is asked about; None without a version."""
+        if self.version is None:
+            return None
+        return Package(self.name, self.version, frozenset(a.digest for a in self.artifacts if a.digest is not None))
+
+
+# --- known ------------------------------------------------------------------------------------------------------------
+
+
+class Severity(StrEnum):
+    """Qualitative severity (CVSS v3.1 section 5), and its absence."""
+
+    UNKNOWN = "unknown"
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class Finding:
+    """One flaw, or one piece of malware, that affects one package: the records about it joined by their aliases.
+
+    `score` is the CVSS base score as text ("7.5"), None where no record has one. `fixed` are the versions that fix it.
+    """
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    severity: Severity = Severity.UNKNOWN
+    score: str | None = None
+    fixed: tuple[str, ...] = ()
+    malware: bool = False
+    summary: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every identifier it goes by."""
+        return (self.id, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The state of an advisory source. `as_of` is None where the source can't say (then it is never fresh)."""
+
+    sha256: str
+    as_of: datetime | None
+    sources: tuple[tuple[str, int], ...]
+    complete: bool
+    accepted_until: datetime | None = None
+
+    @property
+    def has_malware(self) -> bool:
+        """Whether a source of malware records is in it."""
+        return any(name == "malware" and count > 0 for name, count in self.sources)
+
+
+# --- judged -----------------------------------------------------------------------------------------------------------
+
+
+class OutcomeKind(StrEnum):
+    """What a rule says."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not-applicable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A rule's answer, with the evidence it stands on."""
+
+    rule: str
+    kind: OutcomeKind
+    message: str
+    evidence: tuple[tuple[str, EvidenceValue], ...] = ()
+    location: Location | None = None
+
+
+class Verdict(StrEnum):
+    """What follows from the outcomes."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    UNDECIDED = "undecided"
+
+    @property
+    def exit_status(self) -> int:
+        """The process's exit status."""
+        return {Verdict.ALLOWED: 0, Verdict.DENIED: 1, Verdict.UNDECIDED: 3}[self]
+
+
+def combine(verdicts: Iterable[Verdict]) -> Verdict:
+    """Any denied, else any undecided, else allowed; a verdict over nothing is undecided."""
+    seen = frozenset(verdicts)
+    if Verdict.DENIED in seen:
+        return Verdict.DENIED
+    if Verdict.UNDECIDED in seen or not seen:
+        return Verdict.UNDECIDED
+    return Verdict.ALLOWED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedItem:
+    """An item with everything known about it and what the rules made of it.
+
+    `nearest` is the nearest version that passes every rule on its own; a local claim that the next resolution proves.
+    """
+
+    item: Item
+    verdict: Verdict
+    findings: tuple[Finding, ...] | None
+    outcomes: tuple[Outcome, ...]
+    nearest: Version | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One file judged for one target. `sha256` covers the file and all that it includes."""
+
+    file: str
+    sha256: str
+    target: Target
+    locked: bool
+    verdict: Verdict
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that an entry is in the log: its stream, its sequence number from 0, the sha256 of its line."""
+
+    stream: str
+    seq: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """The verdict of one run, whole. `preconditions` hold what must be so before any evidence counts.
+
+    `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written.
+    """
+
+    verdict: Verdict
+    stage: str
+    now: datetime
+    subjects: tuple[Subject, ...]
+    preconditions: tuple[Outcome, ...]
+    items: tuple[JudgedItem, ...]
+    policy_sha256: str
+    snapshot: Snapshot | None
+    unverifiable: tuple[Unverifiable, ...] = ()
+    lock: str | None = None
+    receipt: Receipt | None = None

@@ -1,0 +1,169 @@
+"""What the pipeline needs of the outside world: roles, not systems.
+
+Every implementation passes the same contract suite (`tests/contract/`). Whatever goes wrong in an implementation
+becomes an `UpstreamError` (it did not answer as it must) or an `IntegrityError` (its bytes are wrong), also while a
+result is being iterated. None of them answers "nothing found" when it could not look.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from quarantine.audit.record import Draft
+from quarantine.model import (
+    Artifact,
+    Digest,
+    Finding,
+    IndexPage,
+    Package,
+    Receipt,
+    Requirement,
+    Snapshot,
+    Target,
+)
+
+__all__ = [
+    "AdvisoryService",
+    "AuditLog",
+    "Index",
+    "PythonResolver",
+    "Resolution",
+    "ResolutionFailed",
+    "ResolutionRequest",
+    "ResolvedPackage",
+    "StreamState",
+    "Tell",
+]
+
+Tell = Callable[[str], None]
+"""Progress for a person: a short phrase of what is being done now. The null object is `lambda _: None`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionRequest:
+    """What is to be resolved for one target, and within which limits.
+
+    `not_after` is the cutoff on upload times (aware, UTC), None for "as written"; `not_after_by_name` overrides it.
+    `excluded` names are left out of the resolution together with what only they need.
+    """
+
+    requirements: tuple[Requirement, ...]
+    constraints: tuple[str, ...] = ()
+    target: Target
+    not_after: datetime | None = None
+    not_after_by_name: tuple[tuple[NormalizedName, datetime], ...] = ()
+    excluded: frozenset[NormalizedName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedPackage:
+    """One package of a solution: the digests of all its files, the upstream it came from, and who pulled it in.
+
+    `direct` is whether the user's file asks for it; `required_by` are the names of other packages of the solution.
+    """
+
+    name: NormalizedName
+    version: Version
+    upstream: str
+    digests: frozenset[Digest]
+    required_by: tuple[NormalizedName, ...]
+    direct: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A solution."""
+
+    packages: tuple[ResolvedPackage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionFailed:
+    """There is no solution, and why: the solver's explanation, and what could be read out of it.
+
+    `source_only` names have no usable wheel in the versions asked for; `not_found` names are in no upstream;
+    `no_upload_time` names were left out by a cutoff because their upstream gives no upload times.
+    """
+
+    explanation: str
+    source_only: frozenset[NormalizedName] = frozenset()
+    not_found: frozenset[NormalizedName] = frozenset()
+    no_upload_time: frozenset[NormalizedName] = frozenset()
+
+
+class PythonResolver(Protocol):
+    """Chooses versions of Python distributions, from wheels and metadata only: no package code runs."""
+
+    def resolve(self, request: ResolutionRequest, tell: Tell) -> Resolution | ResolutionFailed:
+        """One solution, or why there is none. UpstreamError when an index fails or the time limit is over."""
+        ...
+
+
+class Index(Protocol):
+    """The project pages of the upstreams, in their order of ownership."""
+
+    def pages(self, names: Collection[NormalizedName], tell: Tell) -> Mapping[NormalizedName, IndexPage | None]:
+        """For every name the page of the upstream that owns it: the first, in order, that has it; None where none has.
+
+        A reserved name is looked up in its own upstream alone. UpstreamError when an upstream fails to say whether
+        it has a name: an owner that can't be asked is never passed over.
+        """
+        ...
+
+    def metadata(self, artifacts: Collection[Artifact], tell: Tell) -> Mapping[str, bytes | None]:
+        """By filename, the core metadata that the index serves beside each file (PEP 658), verified by its digest.
+
+        None where the index serves none. UpstreamError, IntegrityError.
+        """
+        ...
+
+
+class AdvisoryService(Protocol):
+    """Knows which flaws and which malware affect a package."""
+
+    def snapshot(self) -> Snapshot:
+        """How fresh and how complete it is. UpstreamError when there is none."""
+        ...
+
+    def findings(self, packages: Collection[Package], tell: Tell) -> Mapping[Package, tuple[Finding, ...]]:
+        """For every package asked about, what affects it (by version, or by the digest of a file), worst first.
+
+        Every package asked about is a key of the answer. UpstreamError when the service can't say.
+        """
+        ...
+
+    def fixes(self, names: Collection[NormalizedName]) -> Mapping[NormalizedName, frozenset[Version]]:
+        """For every name, the versions that an advisory names as fixing a flaw; empty where that is not known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """Where a stream stands: how many entries it has and the sha256 of the last line ("" for an empty one)."""
+
+    stream: str
+    entries: int
+    sha256: str
+
+
+class AuditLog(Protocol):
+    """Append-only streams of entries, each chained to the one before."""
+
+    def append(self, stream: str, drafts: Sequence[Draft]) -> tuple[Receipt, ...]:
+        """Writes the drafts as consecutive entries and answers when they are durable, or writes none.
+
+        UpstreamError when it can't be written; IntegrityError when what is there is not a log.
+        """
+        ...
+
+    def streams(self) -> tuple[str, ...]:
+        """The names of all streams, sorted."""
+        ...
+
+    def lines(self, stream: str) -> Iterator[bytes]:
+        """The stream's stored lines from the first on, each with its newline, unverified."""
+        ...
