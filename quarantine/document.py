@@ -4,9 +4,10 @@ The loader makes plain mappings, sequences and scalars only. Anchors and aliases
 nesting and very large documents are refused, so that a hostile file costs neither memory nor surprise.
 """
 
-import re
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Protocol, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
@@ -27,6 +28,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 200_000
 
+_COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 T = TypeVar("T")
 Step = str | int
 _Fail = Callable[[str, "_Mark | None"], ConfigError]
@@ -59,12 +61,81 @@ class Document:
         try:
             return msgspec.convert(self.value, type_, strict=True)
         except msgspec.ValidationError as error:
-            message, _, path = str(error).partition(" - at `")
-            steps = tuple(_steps(path.rstrip("`")))
-            unknown = _unknown_field(message)
-            place = (*steps, unknown) if unknown is not None else steps
-            where = "" if not steps else f" ({'.'.join(map(str, steps))})"
-            raise ConfigError([self.problem(place, _plain(message) + where)]) from None
+            raise ConfigError(self._problems(type_, self.value, (), error)) from None
+
+    def _problems(
+        self, type_: Any, value: object, path: tuple[Step, ...], error: msgspec.ValidationError
+    ) -> list[Problem]:
+        """Everything that doesn't fit, not only the first: looks into each part by itself."""
+        where = "" if not path else f" ({'.'.join(map(str, path))})"
+        found = [self.problem((*path, key), message + where) for key, message in _wrong_keys(type_, value)]
+        for step, child_type, child in _children(type_, value):
+            try:
+                msgspec.convert(child, child_type, strict=True)
+            except msgspec.ValidationError as inner:
+                found += self._problems(child_type, child, (*path, step), inner)
+        if not found:
+            message = _plain(str(error).partition(" - at `")[0]) + _choices(type_)
+            found = [self.problem(path, message + where)]
+        return found
+
+
+def _bare(type_: Any, value: object) -> Any:
+    """The type without its annotations and without "or nothing"."""
+    if get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
+    if get_origin(type_) in (Union, UnionType) and value is not None:
+        options = [option for option in get_args(type_) if option is not NoneType]
+        if len(options) == 1:
+            return _bare(options[0], value)
+    return type_
+
+
+def _is_struct(type_: Any) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
+
+
+def _wrong_keys(type_: Any, value: object) -> Iterator[tuple[str, str]]:
+    """The keys of a mapping that are unknown or missing, each with what to say of it."""
+    type_ = _bare(type_, value)
+    if not _is_struct(type_) or not isinstance(value, dict):
+        return
+    fields = msgspec.structs.fields(type_)
+    known = {field.encode_name for field in fields}
+    if type_.__struct_config__.forbid_unknown_fields:
+        for key in value:
+            if key not in known:
+                yield key, f"unknown key {key!a}"
+    for field in fields:
+        if field.required and field.encode_name not in value:
+            yield field.encode_name, f"missing key `{field.encode_name}`"
+
+
+def _children(type_: Any, value: object) -> Iterator[tuple[Step, Any, object]]:
+    """The parts of a value that have types of their own."""
+    type_ = _bare(type_, value)
+    if _is_struct(type_) and isinstance(value, dict):
+        for field in msgspec.structs.fields(type_):
+            if field.encode_name in value:
+                yield field.encode_name, field.type, value[field.encode_name]
+    elif get_origin(type_) in (tuple, list) and isinstance(value, list):
+        for index, child in enumerate(value):
+            yield index, get_args(type_)[0], child
+    elif get_origin(type_) in (dict, Mapping) and isinstance(value, dict):
+        for key, child in value.items():
+            yield key, get_args(type_)[1], child
+
+
+def _choices(type_: Any) -> str:
+    """What could stand there instead, where that can be listed."""
+    type_ = _bare(type_, "")
+    if get_origin(type_) is Literal:
+        choices = [str(choice) for choice in get_args(type_)]
+    elif isinstance(type_, type) and issubclass(type_, Enum):
+        choices = [str(member.value) for member in type_]
+    else:
+        return ""
+    return f": expected {' or '.join(filter(None, (', '.join(choices[:-1]), choices[-1])))}"
 
 
 def load_yaml(file: str, data: bytes) -> Document:
@@ -125,6 +196,8 @@ def _build(
     fail: _Fail,
 ) -> object:
     marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTION_TAGS:
+        raise fail(f"a tag of its own ({node.tag!a}): expected plain YAML", node.start_mark)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, object] = {}
         for key_node, value_node in node.value:
@@ -141,31 +214,8 @@ def _build(
     return loader.construct_object(node)
 
 
-_PATH = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
-
-
-def _steps(path: str) -> Iterator[Step]:
-    """The steps of msgspec's `$.a[0].b`, as far as they can be followed (`[...]` stands for some key)."""
-    for match in _PATH.finditer(path):
-        if match[1] is not None:
-            yield match[1]
-        elif match[2] is not None:
-            yield int(match[2])
-        else:
-            return
-
-
-def _unknown_field(message: str) -> str | None:
-    found = re.fullmatch(r"Object contains unknown field `([^`]*)`", message)
-    return None if found is None else found[1]
-
-
 def _plain(message: str) -> str:
     """The library's sentence in the words of somebody who writes YAML."""
-    unknown = _unknown_field(message)
-    if unknown is not None:
-        return f"unknown key {unknown!a}"
-    message = message.replace("Object missing required field", "missing key")
     for theirs, ours in (
         ("`object`", "a mapping"),
         ("`array`", "a list"),

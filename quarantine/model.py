@@ -3,7 +3,7 @@
 Immutable values, equal by value. Nothing here reads, writes, or looks at a clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 __all__ = [
@@ -177,6 +177,14 @@ class Target:
         return f"cp{self.python.replace('.', '')}-{self.platform}"
 
     @classmethod
+    def parse(cls, text: str) -> "Target":
+        """The target that is printed as `text` ("cp310-linux-x86_64"); ValueError for anything else."""
+        interpreter, _, platform = text.partition("-")
+        if not interpreter.startswith("cp3") or not platform:
+            raise ValueError(f"{text!a} is not a target: expected one like cp311-linux-x86_64")
+        return cls(f"3.{interpreter[3:]}", platform)
+
+    @classmethod
     def platforms(cls) -> tuple[str, ...]:
         """The platforms that can be named."""
         return tuple(_PLATFORMS)
@@ -331,7 +339,10 @@ class Unverifiable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentSpec:
-    """What a user's file asks for. Exactly one of `requirements` and `locked` matters: a lock has `locked` set."""
+    """What a user's file asks for. Exactly one of `requirements` and `locked` matters: a lock has `locked` set.
+
+    `environments` are the markers that a lock says it was made for, one of which must hold; empty means any.
+    """
 
     file: str
     format: str
@@ -340,15 +351,20 @@ class EnvironmentSpec:
     directives: tuple[Directive, ...] = ()
     locked: tuple[LockedPackage, ...] | None = None
     requires_python: SpecifierSet = SpecifierSet()
+    environments: tuple[Marker, ...] = ()
     unverifiable: tuple[Unverifiable, ...] = ()
     sources: tuple[SourceFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """More files are needed before a spec can be understood: paths relative to the root, `/` between segments."""
+    """More files are needed before a spec can be understood: paths relative to the root, `/` between segments.
+
+    `wanted_by` says for each path where it is asked for, so that a missing file can be reported at that line.
+    """
 
     paths: tuple[str, ...]
+    wanted_by: tuple[Location, ...] = ()
 
 
 # --- found ------------------------------------------------------------------------------------------------------------
@@ -385,21 +401,93 @@ class Artifact:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexPage:
     """What one upstream lists for one project. `status` is the project's (PEP 792), "active" where none is given.
 
-    Files whose names are no wheel's and no sdist's are left out.
+    Files whose names are no wheel's and no sdist's are left out. A page may list thousands of files, of which a few
+    matter: `packed` pages keep them as bytes, one value a version, and `unpack` makes artifacts of what is asked for.
     """
 
-    upstream: str
-    name: NormalizedName
-    artifacts: tuple[Artifact, ...]
-    status: str = "active"
+    __slots__ = ("_files", "_texts", "_unpack", "name", "status", "upstream")
+
+    def __init__(
+        self, *, upstream: str, name: NormalizedName, artifacts: Iterable[Artifact] = (), status: str = "active"
+    ) -> None:
+        files: dict[str, tuple[Artifact, ...]] = {}
+        for artifact in artifacts:
+            key = canonicalize_version(artifact.version)
+            files[key] = (*files.get(key, ()), artifact)
+        self.upstream = upstream
+        self.name = name
+        self.status = status
+        self._files: Mapping[str, bytes | tuple[Artifact, ...]] = {str(f[0].version): f for f in files.values()}
+        self._unpack: Callable[[bytes], tuple[Artifact, ...]] = _nothing
+        self._texts: dict[str, str] | None = None
+
+    @classmethod
+    def packed(
+        cls,
+        *,
+        upstream: str,
+        name: NormalizedName,
+        files: Mapping[str, bytes],
+        unpack: Callable[[bytes], tuple[Artifact, ...]],
+        status: str = "active",
+    ) -> "IndexPage":
+        """A page of packed files: by version, no two keys equal as versions, each holding its files' raw sha256 bytes."""
+        page = cls(upstream=upstream, name=name, status=status)
+        page._files = files
+        page._unpack = unpack
+        return page
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All its files, version by version; costs seconds on the largest pages."""
+        return tuple(artifact for text in self._files for artifact in self._of(text))
+
+    def versions(self) -> tuple[Version, ...]:
+        """The versions that it has files of, in no order."""
+        return tuple(map(parse_version, self._files))
 
     def of_version(self, version: Version) -> tuple[Artifact, ...]:
         """The files of one version."""
-        return tuple(artifact for artifact in self.artifacts if artifact.version == version)
+        text = str(version)
+        if text not in self._files:
+            if self._texts is None:
+                self._texts = {canonicalize_version(known): known for known in self._files}
+            # 1.0 and 1.0.0 are one version with two spellings
+            text = self._texts.get(canonicalize_version(version), text)
+        return self._of(text)
+
+    def of_digests(self, digests: Collection[Digest]) -> tuple[Artifact, ...]:
+        """The files that have one of these digests."""
+        raw = [bytes.fromhex(digest.hex) for digest in digests]
+        texts = (
+            text
+            for text, files in self._files.items()
+            if isinstance(files, tuple) or any(digest in files for digest in raw)
+        )
+        return tuple(artifact for text in texts for artifact in self._of(text) if artifact.digest in digests)
+
+    def _of(self, text: str) -> tuple[Artifact, ...]:
+        files = self._files.get(text, ())
+        return self._unpack(files) if isinstance(files, bytes) else files
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IndexPage):
+            return NotImplemented
+        same = (self.upstream, self.name, self.status) == (other.upstream, other.name, other.status)
+        return same and frozenset(self.artifacts) == frozenset(other.artifacts)
+
+    def __hash__(self) -> int:
+        return hash((self.upstream, self.name, self.status))
+
+    def __repr__(self) -> str:
+        return f"IndexPage(upstream={self.upstream!r}, name={self.name!r}, status={self.status!r}, {len(self._files)} versions)"
+
+
+def _nothing(_: bytes) -> tuple[Artifact, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,7 +495,9 @@ class Item:
     """One package that is to be judged, for one or several subjects (indices into the result's `subjects`).
 
     `upstream` owns the name, None where nobody has it. `artifacts` are the owner's files that may be installed.
-    `missing_digests` are digests that the user's lock accepts and the owner's page doesn't list.
+    `missing_digests` are digests that the user's lock accepts and the owner's page doesn't list. `held_back_from` is
+    the newest version that the user's own line would take, where another was chosen, and `held_back_by` says why.
+    `contradiction` says how two sources of evidence about the item disagree; empty where they don't.
     """
 
     ecosystem: Ecosystem = Ecosystem.PYPI
@@ -424,6 +514,8 @@ class Item:
     locked: bool = False
     source_only: bool = False
     held_back_from: Version | None = None
+    held_back_by: str = ""
+    contradiction: str = ""
 
     @property
     def purl(self) -> Purl:
@@ -574,7 +666,8 @@ class Receipt:
 class CheckResult:
     """The verdict of one run, whole. `preconditions` hold what must be so before any evidence counts.
 
-    `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written.
+    `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written; `project` is
+    who the verdict is for, "" where nobody said.
     """
 
     verdict: Verdict
@@ -588,3 +681,4 @@ class CheckResult:
     unverifiable: tuple[Unverifiable, ...] = ()
     lock: str | None = None
     receipt: Receipt | None = None
+    project: str = ""

@@ -28,6 +28,7 @@ from quarantine.model import (
 
 __all__ = [
     "AdvisoryService",
+    "ArtifactStore",
     "AuditLog",
     "Index",
     "PythonResolver",
@@ -166,4 +167,16 @@ class AuditLog(Protocol):
 
     def lines(self, stream: str) -> Iterator[bytes]:
         """The stream's stored lines from the first on, each with its newline, unverified."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Bytes by their sha256, in containers. What is stored is never changed."""
+
+    def put(self, container: str, data: bytes) -> Digest:
+        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be."""
+        ...
+
+    def get(self, container: str, digest: Digest) -> bytes:
+        """The bytes of that digest, checked against it. UpstreamError when they aren't there, IntegrityError."""
         ...

@@ -1,0 +1,402 @@
+"""The audit log as local files: one folder a stream, one or more segments in it, one line an entry.
+
+    ROOT/log-checks/local-2026-11/00000000.jsonl          a segment, named after the number of its first entry
+    ROOT/log-checks/local-2026-11/00000000.jsonl.torn-0   the end of an unfinished append, moved aside
+
+An append, in this order:
+
+1. takes the lock (flock) of the stream's folder;
+2. reads the last line, and no more, which must be an entry;
+3. moves an unfinished last line aside, to be reported in the log before anything else;
+4. writes the new lines and waits until they are on the disk (fsync);
+5. answers.
+
+So an entry that was acknowledged survives a crash at any moment, and one that was not is there whole or not at all. Of
+several entries appended at once a crash may keep the first few. A last line that ends in a newline but is no entry was
+not left by a crash: nothing is repaired then, and nothing written. No link is followed from the root on.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarantine.audit.chain import Head, extend, head_of, recovered
+from quarantine.audit.record import MAX_RECORD_BYTES, Draft, new_id, parse_stream
+from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.io.folders import locked, make_folder, make_root, names, open_file, open_folder, read_at, write_all
+from quarantine.io.mounts import network_filesystem
+from quarantine.model import Receipt
+
+__all__ = ["LocalLog"]
+
+MAX_SEGMENT_ENTRIES = 40_000
+MAX_SEGMENT_BYTES = 64 * 1024 * 1024
+LOCK_SECONDS = 30.0
+
+_SEGMENT = re.compile(r"([0-9]{8,16})\.jsonl")
+_NEW = ".new"
+"""Ends the name of a torn line's file until the log has an entry about it."""
+_UNREPORTED = re.compile(r"[0-9]{8,16}\.jsonl\.torn-[0-9]+\.new")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Segment:
+    """A file of a stream, and the number of the first entry that belongs into it."""
+
+    first: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.first:08d}.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tail:
+    """The end of a segment: the offset after its last newline, the last line, and the bytes after it."""
+
+    complete: int
+    line: bytes
+    torn: bytes
+
+
+class LocalLog:
+    """An audit log in a folder of a local disk, for any number of threads and processes of one machine."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_segment_entries: int = MAX_SEGMENT_ENTRIES,
+        max_segment_bytes: int = MAX_SEGMENT_BYTES,
+        lock_seconds: float = LOCK_SECONDS,
+        mounts: Path = Path("/proc/self/mountinfo"),
+    ) -> None:
+        self._root = root.absolute()
+        self._max_entries = max_segment_entries
+        self._max_bytes = max_segment_bytes
+        self._lock_seconds = lock_seconds
+        self._mounts = mounts
+
+    def append(self, stream: str, drafts: Sequence[Draft]) -> tuple[Receipt, ...]:
+        """Writes the drafts as consecutive entries and answers when they are on the disk, or writes none.
+
+        UpstreamError when that can't be done; IntegrityError when what is there is not a log.
+        """
+        _chained(stream, None, drafts)
+        if not drafts:
+            return ()
+        with self._translated(stream):
+            self._refuse_network()
+            folder = self._create(stream)
+            try:
+                # step (1)
+                with locked(folder, shared=False, seconds=self._lock_seconds):
+                    return self._append(folder, stream, drafts)
+            finally:
+                os.close(folder)
+
+    def streams(self) -> tuple[str, ...]:
+        """The names of all streams, sorted. UpstreamError, IntegrityError."""
+        found: list[str] = []
+        with self._translated(""):
+            try:
+                root = open_folder(self._root)
+            except FileNotFoundError:
+                return ()
+            try:
+                for container in names(root):
+                    if container.startswith("log-"):
+                        found += self._streams_of(root, container)
+            finally:
+                os.close(root)
+        return tuple(sorted(found))
+
+    def lines(self, stream: str) -> Iterator[bytes]:
+        """The stream's stored lines from the first on, each with its newline, unverified; none for an unknown stream.
+
+        What is read is what was complete when the first line was asked for, whatever writers do meanwhile. The end of
+        an unfinished append is not a line: see `torn_bytes`. A line that is longer than an entry can be comes in
+        pieces, which have no newline. UpstreamError, IntegrityError.
+        """
+        for _, line in self._numbered(stream):
+            yield line
+
+    def torn_bytes(self, stream: str) -> int:
+        """The length of an unfinished last line, 0 where there is none. UpstreamError, IntegrityError."""
+        with self._translated(stream):
+            folder = self._open(stream)
+            if folder is None:
+                return 0
+            try:
+                return self._snapshot(folder, stream)[2]
+            finally:
+                os.close(folder)
+
+    def place(self, stream: str, line: int) -> str:
+        """Where the stream's line of that number, counted from 1, stands or would stand: `FILE:LINE`."""
+        name, number = "", 0
+        for count, (segment, _) in enumerate(self._numbered(stream), 1):
+            name, number = segment, number + 1 if segment == name else 1
+            if count == line:
+                return f"{self._root / stream / name}:{number}"
+        return f"{self._root / stream / name}:{number + 1}" if name else str(self._root / stream)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def _append(self, folder: int, stream: str, drafts: Sequence[Draft]) -> tuple[Receipt, ...]:
+        segments = _segments(folder)
+        head, size = self._end(folder, stream, segments) if segments else (None, 0)
+        unreported = [name for name in names(folder) if _UNREPORTED.fullmatch(name)]
+        reports = [_report(folder, name, drafts[0]) for name in unreported]
+        chained = _chained(stream, head, (*reports, *drafts))
+        count = 0 if head is None else head.seq + 1
+        segment = segments[-1] if segments else _Segment(first=0)
+        if size and (count - segment.first >= self._max_entries or size >= self._max_bytes):
+            _sync_file(folder, segment.name)  # its last lines may be of a writer who was killed before this step
+            segment = _Segment(first=count)
+        _write(folder, segment.name, b"".join(line for line, _ in chained))
+        for name in unreported:
+            os.rename(name, name.removesuffix(_NEW), src_dir_fd=folder, dst_dir_fd=folder)
+        return tuple(receipt for _, receipt in chained[len(reports) :])
+
+    def _end(self, folder: int, stream: str, segments: Sequence[_Segment]) -> tuple[Head | None, int]:
+        """The head, and the size of the last segment after an unfinished line was moved out of it: (2) and (3)."""
+        last = segments[-1]
+        file = open_file(folder, last.name, os.O_RDWR)
+        try:
+            tail = self._tail(file, stream, last)
+            if tail.torn:
+                _move_aside(folder, file, last.name, tail)
+        finally:
+            os.close(file)
+        if tail.line:
+            return self._head(stream, last, tail.line), tail.complete
+        if len(segments) == 1:
+            if last.first != 0:
+                raise self._broken(stream, last, "the segments before it are missing")
+            return None, 0
+        # a crash came between the making of this segment and its first line
+        before = segments[-2]
+        file = open_file(folder, before.name, os.O_RDONLY)
+        try:
+            earlier = self._tail(file, stream, before)
+        finally:
+            os.close(file)
+        if earlier.torn or not earlier.line:
+            raise self._broken(stream, before, "it does not end in an entry, and another segment follows")
+        head = self._head(stream, before, earlier.line)
+        if head.seq + 1 != last.first:
+            raise self._broken(stream, last, f"entry {head.seq} is the last one before it")
+        return head, 0
+
+    def _head(self, stream: str, segment: _Segment, line: bytes) -> Head:
+        try:
+            head = head_of(line)
+        except IntegrityError as error:
+            raise self._broken(stream, segment, f"its last line is {error}") from error
+        if head.seq < segment.first:
+            raise self._broken(stream, segment, f"its last line is entry {head.seq}, which belongs elsewhere")
+        return head
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def _numbered(self, stream: str) -> Iterator[tuple[str, bytes]]:
+        """The complete lines, each with its segment's name."""
+        with self._translated(stream):
+            folder = self._open(stream)
+            if folder is None:
+                return
+            try:
+                segments, complete, _ = self._snapshot(folder, stream)
+                for segment in segments:
+                    limit = complete if segment == segments[-1] else None
+                    for line in _read_lines(folder, segment.name, limit):
+                        yield segment.name, line
+            finally:
+                os.close(folder)
+
+    def _snapshot(self, folder: int, stream: str) -> tuple[tuple[_Segment, ...], int, int]:
+        """The segments, how much of the last one is complete, and how many bytes stand after that.
+
+        Under the lock no append is under way, and what is complete then never changes any more.
+        """
+        with locked(folder, shared=True, seconds=self._lock_seconds):
+            segments = _segments(folder)
+            if not segments:
+                return (), 0, 0
+            file = open_file(folder, segments[-1].name, os.O_RDONLY)
+            try:
+                size = os.fstat(file).st_size
+                tail = self._tail(file, stream, segments[-1])
+            except IntegrityError:
+                return segments, size, 0  # whoever reads the lines meets it
+            finally:
+                os.close(file)
+        return segments, tail.complete, len(tail.torn)
+
+    def _tail(self, file: int, stream: str, segment: _Segment) -> _Tail:
+        """The end of a segment, from its last bytes alone. IntegrityError when no append can have left it so."""
+        size = os.fstat(file).st_size
+        start = max(0, size - 2 * MAX_RECORD_BYTES)
+        data = read_at(file, start, size)
+        end = data.rfind(b"\n") + 1
+        if len(data) - end >= MAX_RECORD_BYTES:
+            raise self._broken(stream, segment, f"no line ends in its last {MAX_RECORD_BYTES} bytes")
+        begin = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+        return _Tail(complete=start + end, line=data[begin:end], torn=data[end:])
+
+    # --- folders and errors -------------------------------------------------------------------------------------------
+
+    def _create(self, stream: str) -> int:
+        """The open folder of a stream, made when missing, for its owner alone."""
+        current = make_root(self._root)
+        for part in stream.split("/"):
+            try:
+                deeper = make_folder(current, part)
+            finally:
+                os.close(current)
+            current = deeper
+        return current
+
+    def _open(self, stream: str) -> int | None:
+        """The open folder of a stream, None when there is no such stream."""
+        try:
+            parts = parse_stream(stream).split("/")
+        except ValueError as error:
+            raise UpstreamError(f"the audit log can't be read: {error}") from error
+        try:
+            current = open_folder(self._root)
+            for part in parts:
+                try:
+                    deeper = open_folder(part, current)
+                finally:
+                    os.close(current)
+                current = deeper
+        except FileNotFoundError:
+            return None
+        return current
+
+    def _streams_of(self, root: int, container: str) -> Iterator[str]:
+        folder = open_folder(container, root)
+        try:
+            for name in names(folder):
+                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    raise IntegrityError(f"{container}/{name} is a symbolic link: expected the folder of a stream")
+                try:
+                    stream = parse_stream(f"{container}/{name}")
+                except ValueError:
+                    continue
+                if stat.S_ISDIR(mode):
+                    yield stream
+        finally:
+            os.close(folder)
+
+    def _refuse_network(self) -> None:
+        kind = network_filesystem(self._root, self._mounts)
+        if kind is not None:
+            raise UpstreamError(
+                f"the audit log {self._root} lies on a file system of type {kind}, where locks and fsync can't be "
+                "relied on: name a folder on a local disk (`store` in quarantine.yaml)"
+            )
+
+    def _broken(self, stream: str, segment: _Segment, why: str) -> IntegrityError:
+        return IntegrityError(
+            f"{self._root / stream / segment.name}: {why}. No append leaves it so, and nothing is written to it now: "
+            "see what `quarantine audit verify` says"
+        )
+
+    @contextmanager
+    def _translated(self, stream: str) -> Iterator[None]:
+        """Errors of the operating system as ours, naming the stream."""
+        try:
+            yield
+        except IntegrityError as error:
+            if str(self._root) in str(error):
+                raise
+            raise IntegrityError(f"the audit log {self._root / stream}: {error}") from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UpstreamError(f"the audit log {self._root / stream} can't be used: {reason}") from error
+
+
+def _chained(stream: str, head: Head | None, drafts: Sequence[Draft]) -> tuple[tuple[bytes, Receipt], ...]:
+    try:
+        return extend(stream, head, drafts)
+    except ValueError as error:
+        raise UpstreamError(f"an entry can't be written to the audit log: {error}") from error
+
+
+def _segments(folder: int) -> tuple[_Segment, ...]:
+    """The segments of a stream in their order; files of other names are none."""
+    numbers = (int(match[1]) for match in map(_SEGMENT.fullmatch, names(folder)) if match is not None)
+    return tuple(_Segment(first=number) for number in sorted(numbers))
+
+
+def _write(folder: int, name: str, data: bytes) -> None:
+    """Step (4): appends all of the bytes; what was written of them is taken back when that fails."""
+    file = open_file(folder, name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        size = os.fstat(file).st_size
+        if size == 0:
+            os.fsync(folder)  # before there is a line in it, so that no line is ever in a file that can go away
+        try:
+            write_all(file, data)
+        except OSError:
+            os.ftruncate(file, size)
+            os.fsync(file)
+            raise
+    finally:
+        os.close(file)
+
+
+def _sync_file(folder: int, name: str) -> None:
+    file = open_file(folder, name, os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _move_aside(folder: int, file: int, name: str, tail: _Tail) -> None:
+    """Step (3): keeps an unfinished line in a file of its own, then takes it off the segment."""
+    taken = set(names(folder))
+    number = 0
+    while not taken.isdisjoint((f"{name}.torn-{number}", f"{name}.torn-{number}{_NEW}")):
+        number += 1
+    aside = open_file(folder, f"{name}.torn-{number}{_NEW}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(aside, tail.torn)
+    finally:
+        os.close(aside)
+    os.fsync(folder)
+    os.ftruncate(file, tail.complete)
+    os.fsync(file)
+
+
+def _report(folder: int, name: str, like: Draft) -> Draft:
+    """The entry about an unfinished line that was moved aside."""
+    file = open_file(folder, name, os.O_RDONLY)
+    try:
+        size = os.fstat(file).st_size
+        sha256 = hashlib.sha256(read_at(file, 0, size)).hexdigest()
+    finally:
+        os.close(file)
+    entry_id = new_id(like.time, os.urandom(10))
+    return recovered(like, entry_id, file=name.removesuffix(_NEW), sha256=sha256, size=size)
+
+
+def _read_lines(folder: int, name: str, limit: int | None) -> Iterator[bytes]:
+    with os.fdopen(open_file(folder, name, os.O_RDONLY), "rb", buffering=1 << 18) as file:
+        left = os.fstat(file.fileno()).st_size if limit is None else limit
+        while left > 0:
+            line = file.readline(min(left, MAX_RECORD_BYTES + 1))
+            if not line:
+                return
+            left -= len(line)
+            yield line

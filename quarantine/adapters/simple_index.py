@@ -1,0 +1,216 @@
+"""The project pages of the upstreams, over HTTP, with a cache that makes a second check quick.
+
+Ownership is decided here: the first upstream, in the policy's order, that has a page for a name owns it. Only 404 and
+410 say that an upstream doesn't have a name; whatever else goes wrong is an error, and never passes the name on.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from packaging.utils import NormalizedName
+
+from quarantine.archive.metadata import MAX_METADATA_BYTES
+from quarantine.archive.pages import ACCEPT, ProjectPage, parse_page
+from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.io.cache import private_folder, read_cached, write_cached
+from quarantine.io.guard import target_of
+from quarantine.io.http import HttpClient, Request, Response
+from quarantine.model import Artifact, Ecosystem, IndexPage
+from quarantine.policy.stage import Upstream
+from quarantine.ports import Tell
+
+__all__ = ["SimpleIndex"]
+
+MAX_PAGE_BYTES = 64 * 1024 * 1024
+_ABSENT = frozenset({404, 410})
+
+
+class _Entry(msgspec.Struct, array_like=True):
+    """What an upstream said about a name: when (seconds since 1970), and its page, packed; `found` is False for none."""
+
+    fetched: float
+    found: bool
+    etag: str | None = None
+    base: str = ""
+    status: str = "active"
+    files: dict[str, bytes] = {}
+
+
+class SimpleIndex:
+    """An `Index` over the simple repository API (PEP 503, 691, 700, 714, 792).
+
+    `reserved` says which upstream alone may have a name. `default_url` gives the address of an upstream without one.
+    `logins` are user and password by upstream name, sent to that upstream's origin only. A page counts for
+    `max_age_seconds` after it was read; with `offline` whatever is cached counts, and the network is not asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstreams: Iterable[Upstream],
+        reserved: Callable[[NormalizedName], str | None],
+        http: HttpClient,
+        cache_dir: Path,
+        now: datetime,
+        default_url: Callable[[], str],
+        logins: Mapping[str, tuple[str, str]],
+        max_age_seconds: float = 600,
+        offline: bool = False,
+    ) -> None:
+        self._upstreams = tuple(upstream for upstream in upstreams if upstream.type is Ecosystem.PYPI)
+        self._reserved = reserved
+        self._http = http
+        self._cache_dir = cache_dir
+        self._now = now.timestamp()
+        self._default_url = default_url
+        self._logins = logins
+        self._max_age = max_age_seconds
+        self._offline = offline
+        self._entry = msgspec.msgpack.Decoder(_Entry)
+
+    def pages(self, names: Collection[NormalizedName], tell: Tell) -> Mapping[NormalizedName, IndexPage | None]:
+        """For every name the page of the upstream that owns it: the first, in order, that has it; None where none has.
+
+        UpstreamError when an upstream fails to say whether it has a name.
+        """
+        found: dict[NormalizedName, IndexPage | None] = dict.fromkeys(names)
+        for upstream in self._upstreams:
+            mine = [n for n, page in found.items() if page is None and self._reserved(n) in (None, upstream.name)]
+            for name, entry in self._entries(upstream, mine, tell).items():
+                if entry.found:
+                    page = ProjectPage(name=name, base=entry.base, status=entry.status, files=entry.files)
+                    found[name] = page.of(upstream.name)
+        return found
+
+    def metadata(self, artifacts: Collection[Artifact], tell: Tell) -> Mapping[str, bytes | None]:
+        """By filename, the core metadata that the index serves beside each file (PEP 658), verified by its digest.
+
+        None where the index serves none. UpstreamError, IntegrityError.
+        """
+        folder = private_folder(private_folder(self._cache_dir) / "metadata-1")
+        found: dict[str, bytes | None] = {artifact.filename: None for artifact in artifacts}
+        missing: dict[str, Artifact] = {}
+        for artifact in artifacts:
+            if not artifact.has_metadata:
+                continue
+            cached = None
+            if artifact.metadata_digest is not None:
+                cached = read_cached(folder / artifact.metadata_digest.hex, MAX_METADATA_BYTES)
+            if cached is not None and _is(artifact, cached):
+                found[artifact.filename] = cached
+            else:
+                missing[f"{artifact.url}.metadata"] = artifact
+        if missing and self._offline:
+            raise UpstreamError(f"offline: the metadata of {len(missing)} files is not in the cache")
+        requests = [self._metadata_request(url) for url in missing]
+        for number, (request, response) in enumerate(self._http.get_many(requests, max_bytes=MAX_METADATA_BYTES), 1):
+            tell(f"reading metadata: {number} of {len(requests)}")
+            artifact = missing[request.url]
+            if response.status in _ABSENT:
+                continue
+            if response.status != 200:
+                raise UpstreamError(f"{response.url} answered {response.status}: expected the metadata of a file")
+            if not _is(artifact, response.body):
+                raise IntegrityError(f"{response.url} does not have the digest that the index page gives for it")
+            found[artifact.filename] = response.body
+            if artifact.metadata_digest is not None:
+                write_cached(folder / artifact.metadata_digest.hex, response.body)
+        return found
+
+    def _metadata_request(self, url: str) -> Request:
+        """Files may lie on another host than the pages; only a file on an upstream's own host gets its login."""
+        origin = target_of(url).origin
+        near = [u for u in self._upstreams if u.name in self._logins and target_of(self._url(u)).origin == origin]
+        # several upstreams of one host: the one whose address the file's is most like
+        owner = max(near, key=lambda upstream: _shared_prefix(self._url(upstream), url), default=None)
+        headers = () if owner is None else self._login_header(owner)
+        return Request(url=url, headers=headers, also=frozenset({str(origin)}))
+
+    def _entries(
+        self, upstream: Upstream, names: Collection[NormalizedName], tell: Tell
+    ) -> Mapping[NormalizedName, _Entry]:
+        """What the upstream says about each name, from the cache where that is fresh enough."""
+        if not names:
+            return {}
+        folder = self._folder(upstream)
+        entries: dict[NormalizedName, _Entry] = {}
+        stale: dict[NormalizedName, _Entry | None] = {}
+        for name in names:
+            cached = self._cached(folder, name)
+            if cached is not None and (self._offline or 0 <= self._now - cached.fetched < self._max_age):
+                entries[name] = cached
+            else:
+                stale[name] = cached
+        if stale and self._offline:
+            some = ", ".join(list(stale)[:5])
+            raise UpstreamError(f"offline: {len(stale)} index pages of {upstream.name} are not in the cache ({some})")
+        asked = {f"{self._url(upstream)}/{name}/": name for name in stale}
+        requests = [self._page_request(upstream, url, stale[name]) for url, name in asked.items()]
+        for number, (request, response) in enumerate(self._http.get_many(requests, max_bytes=MAX_PAGE_BYTES), 1):
+            tell(f"reading index pages: {number} of {len(requests)}")
+            name = asked[request.url]
+            entry = self._read(upstream, name, response, stale[name])
+            write_cached(folder / name, msgspec.msgpack.encode(entry))
+            entries[name] = entry
+        return entries
+
+    def _page_request(self, upstream: Upstream, url: str, known: _Entry | None) -> Request:
+        headers = (("Accept", ACCEPT), *self._login_header(upstream))
+        if known is not None and known.etag is not None:
+            headers = (*headers, ("If-None-Match", known.etag))
+        return Request(url=url, headers=headers)
+
+    def _read(self, upstream: Upstream, name: NormalizedName, response: Response, known: _Entry | None) -> _Entry:
+        if response.status in _ABSENT:
+            return _Entry(fetched=self._now, found=False)
+        if response.status == 304 and known is not None and known.etag is not None:
+            return msgspec.structs.replace(known, fetched=self._now)
+        if response.status != 200:
+            hint = ": its credentials are missing or wrong" if response.status in (401, 403) else ""
+            raise UpstreamError(f"{upstream.name}: {response.url} answered {response.status}{hint}")
+        page = parse_page(name, response.headers.get("Content-Type", ""), response.url, response.body)
+        etag = response.headers.get("ETag", "")
+        return _Entry(
+            fetched=self._now,
+            found=True,
+            etag=etag if etag and etag.isascii() and etag.isprintable() else None,
+            base=page.base,
+            status=page.status,
+            files=dict(page.files),
+        )
+
+    def _cached(self, folder: Path, name: NormalizedName) -> _Entry | None:
+        """What was said last; an entry that can't be read is none."""
+        data = read_cached(folder / name, MAX_PAGE_BYTES)
+        if data is None:
+            return None
+        try:
+            return self._entry.decode(data)
+        except msgspec.DecodeError:
+            return None
+
+    def _folder(self, upstream: Upstream) -> Path:
+        root = private_folder(private_folder(self._cache_dir) / "pages-1")
+        return private_folder(root / hashlib.sha256(self._url(upstream).encode()).hexdigest()[:16])
+
+    def _url(self, upstream: Upstream) -> str:
+        return (self._default_url() if upstream.url is None else upstream.url).rstrip("/")
+
+    def _login_header(self, upstream: Upstream) -> tuple[tuple[str, str], ...]:
+        if upstream.name not in self._logins:
+            return ()
+        login = base64.b64encode(":".join(self._logins[upstream.name]).encode()).decode()
+        return (("Authorization", f"Basic {login}"),)
+
+
+def _is(artifact: Artifact, metadata: bytes) -> bool:
+    digest = artifact.metadata_digest
+    return digest is None or hashlib.sha256(metadata).hexdigest() == digest.hex
+
+
+def _shared_prefix(one: str, other: str) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,343 @@
+"""The resolver: uv as a subprocess, wheels only, in an environment of our making.
+
+One run gives versions, digests, edges and the index of each package: requirements output with hashes and annotations.
+uv gets lines that are rendered from parsed values, never the user's text, and none of the user's uv or pip settings:
+no configuration files, no UV_* or PIP_* variables, no netrc (HOME is an empty folder), no credential store.
+
+It does not judge: what uv chose is held against the owners' pages by the caller.
+"""
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from packaging.requirements import Requirement as Pep508
+from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filename, parse_wheel_filename
+
+from quarantine.errors import UpstreamError
+from quarantine.io.cache import private_folder, read_cached, write_cached
+from quarantine.io.process import Completed, run
+from quarantine.model import Digest, Ecosystem, Requirement, Target, parse_name, parse_version
+from quarantine.policy.stage import Upstream
+from quarantine.ports import Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+
+__all__ = ["UvResolver", "default_index_url"]
+
+MAX_OUTPUT_BYTES = 32 * 1024 * 1024
+MAX_EXPLANATION = 2000
+# What the child may know of the environment; certificates and proxies decide whether it reaches anything at all.
+_PASSED_ON = frozenset(
+    f(name)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    for f in (str.upper, str.lower)
+)
+
+
+def default_index_url(cache_dir: Path) -> str:
+    """The URL of the index that uv uses when it is told of none, as uv itself says; remembered for each version of uv."""
+    file = private_folder(cache_dir) / f"default-index-{installed_version('uv')}"
+    known = (read_cached(file, 1000) or b"").decode("ascii", "replace")
+    if _is_url(known):
+        return known
+    with tempfile.TemporaryDirectory(prefix="quarantine-") as folder:
+        command = ["pip", "compile", "-", "--no-config", "--offline", "--no-header", "--emit-index-url", "--no-cache"]
+        python = ["--no-python-downloads", "--python", sys.executable]
+        done = _uv([*command, *python], {}, Path(folder), b"", 30)
+    option, _, url = done.stdout.decode("utf-8", "replace").strip().partition(" ")
+    if done.returncode != 0 or option != "--index-url" or not _is_url(url):
+        raise UpstreamError(
+            "uv does not say which index it uses by default: give every pypi upstream of the policy a url"
+        )
+    write_cached(file, url.encode())
+    return url
+
+
+def _is_url(text: str) -> bool:
+    return re.fullmatch(r"https?://[!-?A-~]+", text) is not None
+
+
+class UvResolver:
+    """A `PythonResolver`. `upstreams` are the policy's, in order of ownership; those of other ecosystems are left out.
+
+    `reserved` says which upstream alone may have a name. `logins` are user and password by upstream name; they reach
+    uv in its environment. `environ` is what the process environment says of certificates and proxies. With `offline`
+    only what is in the cache counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstreams: Iterable[Upstream],
+        reserved: Callable[[NormalizedName], str | None],
+        cache_dir: Path,
+        environ: Mapping[str, str],
+        logins: Mapping[str, tuple[str, str]],
+        time_limit_seconds: float = 90,
+        offline: bool = False,
+    ) -> None:
+        self._upstreams = tuple(upstream for upstream in upstreams if upstream.type is Ecosystem.PYPI)
+        self._reserved = reserved
+        self._cache_dir = cache_dir
+        self._environ = {name: value for name, value in environ.items() if name in _PASSED_ON}
+        self._logins = logins
+        self._time_limit = time_limit_seconds
+        self._offline = offline
+        self._url_by_name: dict[str, str] | None = None
+
+    def resolve(self, request: ResolutionRequest, tell: Tell) -> Resolution | ResolutionFailed:
+        """One solution, or why there is none. UpstreamError when an index fails or the time limit is over.
+
+        1. Resolve with the indexes in the policy's order; the first that has a name is asked for it alone.
+        2. Where that took a reserved name from an index that isn't its own, or failed over one, once more with its own
+           index first.
+        3. Where it is still taken from elsewhere, its own upstream doesn't have it: the name is not found.
+        """
+        tell(f"resolving {len(request.requirements)} requirements for {request.target}")
+        answer = self._solve(request, self._upstreams)
+        match answer:
+            case Resolution():
+                doubtful = self._strays(answer)
+            case ResolutionFailed():
+                names = re.findall(_NAME, answer.explanation)
+                doubtful = frozenset(filter(self._reserved, _names(names)))
+        owners = {self._reserved(name) for name in doubtful}
+        order = tuple(sorted(self._upstreams, key=lambda upstream: upstream.name not in owners))
+        if order != self._upstreams:  # (2)
+            answer = self._solve(request, order)
+        strays = self._strays(answer)
+        if strays:  # (3)
+            missing = ", ".join(sorted(strays))
+            return ResolutionFailed(explanation=f"reserved, and not in its own upstream: {missing}", not_found=strays)
+        return answer
+
+    def _strays(self, answer: Resolution | ResolutionFailed) -> frozenset[NormalizedName]:
+        """The packages that come from an index that may not have their names."""
+        packages = answer.packages if isinstance(answer, Resolution) else ()
+        return frozenset(p.name for p in packages if self._reserved(p.name) not in (None, p.upstream))
+
+    def _solve(self, request: ResolutionRequest, order: Sequence[Upstream]) -> Resolution | ResolutionFailed:
+        done = self._run(request, order, extras=True)
+        if done.returncode == 0:
+            direct = {r.name for r in _wanted(request.requirements, request.target)}
+            urls = {url.rstrip("/"): name for name, url in self._urls().items()}
+            return Resolution(packages=tuple(_packages(done.stdout, urls, direct)))
+        failed = _failure(done)
+        if re.search(r"there are no versions of [a-z0-9-]+\[", failed.explanation):
+            # uv says this of a name that nobody has, too, when it is asked for with an extra
+            plain = self._run(request, order, extras=False)
+            if plain.returncode != 0:
+                return _failure(plain)
+        return failed
+
+    def _run(self, request: ResolutionRequest, order: Sequence[Upstream], *, extras: bool) -> Completed:
+        options = ["--no-config", "--no-build", "--no-python-downloads", "--python", sys.executable]
+        options += ["--generate-hashes", "--emit-index-annotation", "--no-header", "--no-progress", "--color", "never"]
+        options += ["--python-version", request.target.python, "--python-platform", request.target.uv_platform]
+        options += ["--cache-dir", str(private_folder(self._cache_dir) / "uv"), "--index-strategy", "first-index"]
+        options += ["--offline"] if self._offline else []
+        options += self._index_options(order)
+        if request.not_after is not None:
+            options += ["--exclude-newer", _timestamp(request.not_after)]
+            for name, instant in request.not_after_by_name:
+                options += ["--exclude-newer-package", f"{name}={_timestamp(instant)}"]
+        with tempfile.TemporaryDirectory(prefix="quarantine-") as temporary:
+            folder = Path(temporary)
+            if request.constraints:
+                (folder / "constraints.txt").write_text(_constraints(request.constraints, request.target), "utf-8")
+                options += ["--constraints", "constraints.txt"]
+            if request.excluded:
+                (folder / "excludes.txt").write_text("".join(f"{name}\n" for name in sorted(request.excluded)), "utf-8")
+                options += ["--excludes", "excludes.txt"]
+            lines = [_line(r, extras=extras) for r in _wanted(request.requirements, request.target)]
+            environment = {**self._environ, **self._login_variables(order)}
+            return _uv(["pip", "compile", "-", *options], environment, folder, _text(lines), self._time_limit)
+
+    def _urls(self) -> Mapping[str, str]:
+        """The address of every upstream by its name."""
+        if self._url_by_name is None:
+            self._url_by_name = {
+                upstream.name: default_index_url(self._cache_dir) if upstream.url is None else upstream.url
+                for upstream in self._upstreams
+            }
+        return self._url_by_name
+
+    def _index_options(self, order: Sequence[Upstream]) -> list[str]:
+        """The default index is the one that uv asks last, so the last upstream becomes it. The names are ours: none collide."""
+        urls = self._urls()
+        if not order:
+            return ["--no-index"]
+        named = [f"q{number}={urls[upstream.name]}" for number, upstream in enumerate(order)]
+        options = [part for index in named[:-1] for part in ("--index", index)]
+        return [*options, "--default-index", named[-1]]
+
+    def _login_variables(self, order: Sequence[Upstream]) -> dict[str, str]:
+        variables: dict[str, str] = {}
+        for number, upstream in enumerate(order):
+            if upstream.name in self._logins:
+                user, password = self._logins[upstream.name]
+                variables |= {f"UV_INDEX_Q{number}_USERNAME": user, f"UV_INDEX_Q{number}_PASSWORD": password}
+        return variables
+
+
+def _uv(argv: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: bytes, seconds: float) -> Completed:
+    from uv import find_uv_bin  # noqa: PLC0415 - looks for the binary; only a resolution pays for it
+
+    try:
+        binary = find_uv_bin()
+    except FileNotFoundError as error:
+        raise UpstreamError(
+            "uv's binary is missing: install the uv wheel again (pip install --force-reinstall uv)"
+        ) from error
+    home = folder / "home"
+    home.mkdir()
+    # the certificates that the operating system trusts, as everywhere else
+    fixed = {"HOME": str(home), "TMPDIR": str(folder), "UV_SYSTEM_CERTS": "1", "UV_HTTP_TIMEOUT": "20", "NO_COLOR": "1"}
+    return run(
+        [binary, *argv],
+        env={**environment, **fixed},
+        cwd=folder,
+        stdin=stdin,
+        timeout_seconds=seconds,
+        max_output_bytes=MAX_OUTPUT_BYTES,
+    )
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+
+def _wanted(requirements: Iterable[Requirement], target: Target) -> list[Requirement]:
+    """What is to be resolved: by name, and for this target. Markers are decided here, so none is ever rendered."""
+    return [r for r in requirements if r.reference is None and r.name is not None and r.applies_to(target)]
+
+
+def _line(requirement: Requirement, *, extras: bool) -> str:
+    extra = f"[{','.join(requirement.extras)}]" if extras and requirement.extras else ""
+    return f"{requirement.name}{extra}{requirement.specifier}"
+
+
+def _constraints(constraints: Iterable[str], target: Target) -> str:
+    parsed = map(Pep508, constraints)
+    environment = {**target.environment(), "extra": ""}
+    holding = (p for p in parsed if p.url is None and (p.marker is None or p.marker.evaluate(environment)))
+    return _text(f"{parse_name(p.name)}{p.specifier}" for p in holding).decode()
+
+
+def _text(lines: Iterable[str]) -> bytes:
+    kept = list(lines)
+    for line in kept:
+        # a line of uv's input may start an option, a comment or another line
+        if not re.fullmatch(r"[A-Za-z0-9][!-~]*", line):
+            raise UpstreamError(f"{line!a} can't be given to uv: only printable ASCII without spaces is")
+    return "".join(f"{line}\n" for line in kept).encode("ascii")
+
+
+def _timestamp(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def _packages(
+    stdout: bytes, upstream_by_url: Mapping[str, str], direct: set[NormalizedName | None]
+) -> Iterator[ResolvedPackage]:
+    """The packages of uv's requirements output, each with its hashes, who pulled it in, and its index."""
+    for block in re.split(r"\n(?=[^\s#])", stdout.decode("utf-8", "replace").strip()):
+        if not block:
+            continue
+        pin = re.match(r"([A-Za-z0-9._-]+)==([^\s;\\]+)", block)
+        index = re.search(r"^ +# from (\S+)$", block, re.MULTILINE)
+        upstream = None if index is None else upstream_by_url.get(index[1].rstrip("/"))
+        if pin is None or upstream is None:
+            raise UpstreamError(f"uv's answer can't be read: expected a pin and its index, found {block[:200]!a}")
+        try:
+            name, version = parse_name(pin[1]), parse_version(pin[2])
+            digests = frozenset(map(Digest.sha256, re.findall(r"--hash=sha256:(\S+)", block)))
+            required_by = tuple(sorted({parse_name(who) for who in _via(block)}))
+        except ValueError as error:
+            raise UpstreamError(f"uv's answer can't be read: {error}") from error
+        yield ResolvedPackage(
+            name=name,
+            version=version,
+            upstream=upstream,
+            digests=digests,
+            required_by=required_by,
+            direct=name in direct,
+        )
+
+
+def _via(block: str) -> Iterator[str]:
+    """The packages named by `# via`, on its line or one a line below it; files (`-c constraints.txt`) are none."""
+    listing = False
+    for line in block.splitlines():
+        comment = line.strip()
+        if comment.startswith("# via"):
+            listing = True
+            comment = "#   " + comment.removeprefix("# via").strip()
+        if listing and comment.startswith("#   "):
+            who = comment.removeprefix("#   ").strip().partition("[")[0]
+            if who and not who.startswith("-"):
+                yield who
+        else:
+            listing = False
+
+
+_FRAMES = re.compile("\x1b\\[[0-9;]*m|[\u00d7\u2500-\u257f\u25b6]")
+_NAME = r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+_NO_SOLUTION = "No solution found when resolving dependencies"
+_URL_DEPENDENCY = "was included as a URL dependency"
+# An index that refused to answer leaves a name "not found": that is no answer.
+_UNASKED = ("could not be queried", "returned a 40", "network was disabled", "was not found in the cache")
+
+
+def _failure(done: Completed) -> ResolutionFailed:
+    """Why there is no solution, in uv's sentence. UpstreamError for every failure that isn't the solver's."""
+    text = _FRAMES.sub(" ", done.stderr.decode("utf-8", "replace"))
+    warnings = re.findall(r"^\s*warning:.*$", text, re.MULTILINE)
+    head, *hints = re.split(r"^\s*hint:", re.sub(r"^\s*warning:.*$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
+    head = " ".join(head.split())
+    solver = _NO_SOLUTION in head or _URL_DEPENDENCY in head
+    unasked = next((hint for hint in (head, *hints) if any(phrase in hint for phrase in _UNASKED)), None)
+    if done.returncode != 1 or not solver or unasked is not None:
+        said = _without_secrets(" ".join((unasked or head).split()))[:MAX_EXPLANATION]
+        raise UpstreamError(
+            f"uv could not resolve: {said or f'it ended with status {done.returncode} and said nothing'}"
+        )
+    sentence = head.partition(_NO_SOLUTION)[2] or head.removeprefix("error: ").partition(" Consider adding ")[0]
+    sentence = _without_secrets(re.sub(r"^[: ]*cause: ", "", sentence).replace(" cause: ", ": "))
+    said = " ".join(hints)
+    return ResolutionFailed(
+        explanation=sentence[:MAX_EXPLANATION],
+        source_only=_names(re.findall(rf"Wheels are required for `{_NAME}`", said)),
+        not_found=_names(re.findall(rf"{_NAME} was not found in the package registry", head)),
+        no_upload_time=_without_time(warnings)
+        & _names(re.findall(rf"`{_NAME}` was filtered by `exclude-newer`", said)),
+    )
+
+
+def _names(found: Iterable[str]) -> frozenset[NormalizedName]:
+    return frozenset(map(canonicalize_name, found))
+
+
+def _without_time(warnings: Iterable[str]) -> frozenset[NormalizedName]:
+    """The packages whose files uv left out because their index gives no upload time for them."""
+    names: set[NormalizedName] = set()
+    for warning in warnings:
+        file = re.search(r"`([^`]+)` is missing an upload date", warning)
+        if file is None:
+            continue
+        try:
+            parse = parse_wheel_filename if file[1].endswith(".whl") else parse_sdist_filename
+            names.add(parse(file[1])[0])
+        except ValueError:
+            continue
+    return frozenset(names)
+
+
+def _without_secrets(text: str) -> str:
+    """The text with every URL cut down to scheme, host and path."""
+    return re.sub(r"(https?://)(?:[^\s/@`]*@)?([^\s?#`)]*)[^\s`)]*", r"\1\2", text)

@@ -1,0 +1,170 @@
+"""Text without its secrets: for records, reports and notifications.
+
+Recognised are URL userinfo, signatures and tokens in queries, `name=value` and header forms whose name says secret,
+and the shapes of well-known tokens. What is found is replaced by `***`, and a second pass changes nothing more.
+
+Every pattern is linear: none has a repetition that can fail after a long run, so no run is read twice.
+"""
+
+import re
+
+__all__ = ["REDACTED", "Json", "redact", "redact_json"]
+
+Json = str | int | bool | None | list["Json"] | dict[str, "Json"]
+
+REDACTED = "***"
+
+_URL = re.compile(r"://([^\s\"'<>]+)")
+_URL_END = re.compile(r"[/?#\\]")
+_URL_AT = re.compile(r"@")
+# the same, percent-encoded: a URL as a parameter of another, or as the qualifier of a package URL
+_ENCODED_URL = re.compile(r"(?i)(?::|%3A)%2F%2F([^\s\"'<>]+)")
+_ENCODED_SEPARATOR = re.compile(r"(?i)((?::|%3A)%2F%2F)")
+_ENCODED_END = re.compile(r"(?i)[/?#&\\]|%(?:2F|3F|23|26)")
+_ENCODED_AT = re.compile(r"(?i)@|%40")
+
+_NAMES = (
+    r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|credentials?"
+    r"|(?:api|access|account|secret|private|shared|signing|encryption|subscription|storage|master)[_-]?key"
+    r"|shared_?access_?(?:key|signature)|x-amz-(?:signature|credential|security-token)|x-goog-signature)"
+)
+_VALUE = r"""(?:"[^"]*"?|'[^']*'?|(?:(?!%26)[^\s&;,"'<>])+)"""
+_NAMED = re.compile(rf"(?i)({_NAMES}[\"']?(?:\s{{0,4}}=(?!=)|%3D|(?<=[\"'])\s{{0,4}}:)\s{{0,4}}){_VALUE}")
+_QUERY = re.compile(
+    r"(?i)((?:(?<=[?&;\s\"'])|^|(?<=%3F)|(?<=%26))"
+    rf"(?:sig|signature|se|sp|skoid|sktid|skt|ske|key|code|auth|jwt)(?:=|%3D)){_VALUE}"
+)
+_LABELLED = re.compile(
+    rf"(?i)((?:(?:pass(?:word|wd)|client[_-]secret|(?:api|access|account)[_-]?key|(?:access|id|refresh)[_-]token)\s{{0,4}}:\s{{0,4}}"
+    rf"|--[a-z-]{{0,20}}(?:password|token|secret)\s{{1,4}})){_VALUE}"
+)
+_HEADER = re.compile(
+    r"(?i)(authorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?)(?:(?:basic|bearer|digest|negotiate|token)\s{1,4})?[^\s\"',;]+"
+)
+_BEARER = re.compile(r"(?i)(\bbearer\s)\s*[\w.~+/=-]{8,}")
+_SHAPES = re.compile(
+    r"pypi-Ag[\w-]{16,}"  # PyPI API tokens
+    r"|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{20,}"
+    r"|npm_[A-Za-z0-9]{30,}|hf_[A-Za-z0-9]{30,}|dckr_pat_[\w-]{20,}"
+    r"|xox[abeoprs]-[0-9][\w-]{10,}|sk-(?:proj|ant|svcacct)-[\w-]{16,}|AIza[\w-]{30,}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}"
+    r"|eyJ[\w-]{16,}(?:\.[\w-]*){0,4}"  # JSON Web Tokens: base64url of '{"'
+    r"|[\w.-]{3}[0-9]Q~[\w.~-]{31,}"  # Microsoft Entra client secrets
+    r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}=="  # Azure Storage account keys: 64 bytes in base64
+    r"|\b[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}\b"  # Azure DevOps personal access tokens
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]*"
+)
+_SECRET_KEY = re.compile(rf"(?i)[a-z0-9_]{{0,60}}(?:{_NAMES}|authorization)")
+
+
+def redact(text: str) -> str:
+    """The text with every secret that can be recognised replaced, in time linear in its length."""
+    if "://" in text:
+        text = _URL.sub(_plain_url, text)
+    if "%" in text:
+        text = _ENCODED_URL.sub(_encoded_url, text)
+    text = _HEADER.sub(_keep_name, text)
+    text = _NAMED.sub(_keep_name, text)
+    text = _QUERY.sub(_keep_name, text)
+    text = _LABELLED.sub(_keep_name, text)
+    text = _BEARER.sub(_keep_name, text)
+    return _SHAPES.sub(REDACTED, text)
+
+
+def redact_json(value: dict[str, Json]) -> dict[str, Json]:
+    """The mapping with every text in it redacted, keys too, and made to be valid Unicode.
+
+    A value under a key whose name says secret, and every value in an `env`, is replaced whole. ValueError when two
+    keys can't be told apart any more.
+    """
+    out: dict[str, Json] = {}
+    for key, child in value.items():
+        clean = _clean(key)
+        if clean in out:
+            raise ValueError(f"two keys are {clean!a} after redaction")
+        out[clean] = _redact_member(clean, child)
+    return out
+
+
+def _redact_member(key: str, value: Json) -> Json:
+    if isinstance(value, str) and value and _SECRET_KEY.fullmatch(key):
+        return REDACTED
+    if key.lower() == "env":
+        match value:
+            case dict():
+                return {_clean(name): REDACTED for name in value}
+            case list():
+                return [_redact_assignment(item) for item in value]
+            case _:
+                pass
+    return _redact_value(value)
+
+
+def _redact_value(value: Json) -> Json:
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, dict):
+        return redact_json(value)
+    if isinstance(value, list):
+        return [_redact_value(child) for child in value]
+    return value
+
+
+def _redact_assignment(item: Json) -> Json:
+    """`NAME=value`, as an image's configuration lists its environment, without the value."""
+    if isinstance(item, str):
+        name, equals, _ = item.partition("=")
+        return _clean(name) + equals + REDACTED if equals else REDACTED
+    return _redact_value(item)
+
+
+def _clean(text: str) -> str:
+    # a lone surrogate stands for a byte that was not UTF-8, as in the name of a file: JSON has no form for it
+    return redact(text if text.isascii() else text.encode("utf-8", "backslashreplace").decode())
+
+
+def _keep_name(match: re.Match[str]) -> str:
+    """The part before the secret, and the secret's quotes, if any, around its replacement."""
+    opening = match[0][match.end(1) - match.start() :][:1]
+    if opening not in ("'", '"'):
+        return match[1] + REDACTED
+    closing = opening if match[0].endswith(opening) and match.end() - match.end(1) > 1 else ""
+    return f"{match[1]}{opening}{REDACTED}{closing}"
+
+
+def _plain_url(match: re.Match[str]) -> str:
+    return "://" + "://".join(_without_userinfo(piece, _URL_END, _URL_AT) for piece in match[1].split("://"))
+
+
+def _encoded_url(match: re.Match[str]) -> str:
+    # the odd pieces are the separators themselves
+    pieces = _ENCODED_SEPARATOR.split(match[0])
+    return "".join(
+        piece if index % 2 else _without_userinfo(piece, _ENCODED_END, _ENCODED_AT)
+        for index, piece in enumerate(pieces)
+    )
+
+
+def _without_userinfo(rest: str, ends: re.Pattern[str], at: re.Pattern[str]) -> str:
+    """What follows `scheme://`, with the userinfo (RFC 3986 section 3.2.1) replaced.
+
+    A password that holds a raw "/", "?" or "#" ends the authority too early; it shows in a port that is no number.
+    """
+    end = ends.search(rest)
+    authority, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
+    last = _last(at, authority)
+    if last is not None:
+        return f"{REDACTED}{authority[last.start() :]}{tail}"
+    port = authority.partition(":")[2]
+    if port and not port.isdecimal() and not authority.startswith("["):
+        last = _last(at, tail)
+        if last is not None:
+            return f"{REDACTED}{tail[last.start() :]}"
+    return rest
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for found in pattern.finditer(text):  # noqa: B007 - the last one is wanted
+        pass
+    return found

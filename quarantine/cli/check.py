@@ -1,0 +1,156 @@
+"""`quarantine check`: judge environments before they are built."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from quarantine import __version__
+from quarantine.cli.session import Session
+from quarantine.errors import UsageError
+
+if TYPE_CHECKING:
+    from quarantine.model import CheckResult, Target
+
+__all__ = ["command"]
+
+_FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
+
+
+@click.command("check", short_help="Judge environments before they are built.")
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--lock", type=click.Path(path_type=Path), metavar="FILE", help="Write the lock to build from, if allowed.")
+@click.option("--stage", metavar="NAME", help="The stage to judge for [default: the policy's].")
+@click.option(
+    "--target", "targets", multiple=True, metavar="TARGET", help="Judge for this target, e.g. cp311-linux-x86_64; repeatable."
+)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT[=FILE]",
+    help=f"{', '.join(_FORMATS)}; repeatable [default: text].",
+)
+@click.option("--offline", is_flag=True, help="Use what is cached; what isn't makes the verdict undecided.")
+@click.option("--expect-policy", metavar="SHA256", help="Undecided unless this policy is in force (see allowlist validate).")
+@click.pass_obj
+def command(
+    session: Session,
+    specs: tuple[Path, ...],
+    lock: Path | None,
+    stage: str | None,
+    targets: tuple[str, ...],
+    reports: tuple[str, ...],
+    offline: bool,
+    expect_policy: str | None,
+) -> int:
+    """Judge environment files before anything is built: one verdict, with the evidence for it.
+
+    SPEC is a requirements.txt, pyproject.toml, pylock.toml or uv.lock. What is not locked is resolved under the
+    policy, from wheels alone; no package code runs. The verdict is in the audit log before it is on the screen.
+
+    \b
+    Examples:
+      quarantine check requirements.txt
+      quarantine check requirements.txt --lock pylock.toml
+      quarantine check pylock.toml --stage production
+      quarantine check requirements.txt --report text --report sarif=quarantine.sarif
+      quarantine check pyproject.toml --target cp310-linux-x86_64 --target cp312-linux-x86_64
+
+    Exit status: 0 allowed, 1 denied, 2 bad input, 3 undecided.
+    """
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.audit.record import new_id  # noqa: PLC0415
+    from quarantine.pipeline.check import CheckRequest, check  # noqa: PLC0415
+    from quarantine.report.render import render  # noqa: PLC0415
+
+    sinks = tuple(_sink(text) for text in reports) or (("text", None),)
+    if sum(file is None for _, file in sinks) > 1:
+        raise UsageError("two reports for standard output: give all but one a file, as in --report sarif=FILE")
+    if lock is not None:
+        _check_lock(lock, specs)
+    settings = session.settings
+    policy = wiring.policy(settings, session.now)
+    request = CheckRequest(
+        paths=specs,
+        working_directory=Path.cwd(),
+        targets=tuple(dict.fromkeys(map(_target, targets))) or settings.targets,
+        policy=policy,
+        expected_policy=None if expect_policy is None else expect_policy.removeprefix("sha256:").lower(),
+        stage=stage or policy.default_stage("check" if lock is None else "lock"),
+        project=settings.project,
+        advisory_max_age=settings.advisory_max_age,
+        now=session.now,
+        lock=lock,
+        stream=f"log-checks/{settings.project.lower()}-{session.now:%Y-%m}",
+        entry_id=new_id(session.now, os.urandom(10)),
+        actor=wiring.local_actor(),
+        tool_version=__version__,
+    )
+    ports = wiring.check_ports(settings, policy, session.environment, session.now, offline=offline)
+    result = check(request, ports, lambda value: render("json", value).encode(), session.tell)
+    for kind, file in sinks:
+        if file is None:
+            session.write(render(kind, result, width=session.width, colour=session.colour))
+        else:
+            ports.write(file, render(kind, result).encode())
+    _tell_ci(session, result)
+    return result.verdict.exit_status
+
+
+def _sink(text: str) -> tuple[str, Path | None]:
+    kind, equals, file = text.partition("=")
+    if kind not in _FORMATS or (equals and not file):
+        raise UsageError(f"--report {text!a}: expected FORMAT or FORMAT=FILE, with FORMAT one of {', '.join(_FORMATS)}")
+    return kind, Path(file) if file else None
+
+
+def _target(text: str) -> "Target":
+    from quarantine.model import Target  # noqa: PLC0415
+
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--target: {error}") from None
+
+
+def _check_lock(lock: Path, specs: tuple[Path, ...]) -> None:
+    if len(specs) > 1:
+        raise UsageError("--lock writes the lock of one environment: check one file at a time")
+    if not (lock.name == "pylock.toml" or (lock.name.startswith("pylock.") and lock.suffix == ".toml")):
+        raise UsageError(f"--lock {str(lock)!a}: expected pylock.toml or pylock.NAME.toml (PEP 751)")
+    if not lock.parent.is_dir():
+        raise UsageError(f"--lock {str(lock)!a}: there is no folder {str(lock.parent)!a}")
+    if lock.is_dir() or lock.resolve() == specs[0].resolve():
+        raise UsageError(f"--lock {str(lock)!a}: expected another file than the one that is checked")
+
+
+def _tell_ci(session: Session, result: "CheckResult") -> None:
+    """Annotations and step summary, in the CI systems that have them."""
+    environment = session.environment
+    if environment.ci is None:
+        return
+    from quarantine.report import annotations  # noqa: PLC0415  # only in CI
+
+    if environment.ci == "github-actions":
+        session.say(annotations.github(result).rstrip("\n"))
+        if environment.github_step_summary is not None:
+            _append(session, environment.github_step_summary, annotations.summary(result))
+        return
+    session.say(annotations.azure_pipelines(result).rstrip("\n"))
+    if environment.temp_folder is not None:
+        file = environment.temp_folder / f"quarantine-{os.getpid()}.md"
+        if _append(session, file, annotations.summary(result)):
+            session.say(f"##vso[task.uploadsummary]{file}")
+
+
+def _append(session: Session, file: Path, text: str) -> bool:
+    """A summary that can't be written is worth a warning: the verdict stands without it."""
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        session.say(f"warning: {file} can't be written: {(error.strerror or str(error)).lower()}")
+        return False
+    return True

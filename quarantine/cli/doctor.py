@@ -1,0 +1,112 @@
+"""`quarantine doctor`: what is missing here, with the mend for each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import click
+
+from quarantine.cli.session import Session
+from quarantine.errors import QuarantineError
+from quarantine.report.escape import escape
+
+__all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """One thing that was looked at: whether it is as it must be, what was found, and what to do."""
+
+    name: str
+    good: bool
+    found: str
+    mend: str = ""
+    status: int = 3
+
+
+@click.command("doctor", short_help="What is missing here, with the mend for each.")
+@click.option("--offline", is_flag=True, help="Don't ask the indexes whether they answer.")
+@click.pass_obj
+def command(session: Session, offline: bool) -> int:
+    """Look at everything a check needs, and say for each thing that is missing what to do about it.
+
+    Exit status: 0 all there, 2 the configuration is wrong, 3 something else is missing.
+
+    \b
+    Examples:
+      quarantine doctor
+      quarantine doctor --offline
+    """
+    examined = list(_examine(session, offline=offline))
+    for one in examined:
+        session.write(f"{'ok     ' if one.good else 'MISSING'} {one.name}: {escape(one.found)}")
+        if not one.good:
+            session.write(f"        -> {escape(one.mend)}")
+    bad = [one for one in examined if not one.good]
+    if not bad:
+        return 0
+    return 2 if any(one.status == 2 for one in bad) else 3
+
+
+def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+
+    try:
+        settings = session.settings
+        policy = wiring.policy(settings, session.now)
+    except QuarantineError as error:
+        yield _Examined("configuration", False, str(error), "mend the file at the place named", error.exit_status)
+        return
+    place = "embedded default" if settings.file is None else str(settings.file)
+    yield _Examined("configuration", True, f"{place}, project {settings.project}")
+    yield _Examined("policy", True, f"{settings.allowlists}, sha256 {policy.sha256}")
+    yield _Examined("targets", True, ", ".join(map(str, settings.targets)))
+    yield _ask("resolver", wiring.uv_version, "pip install uv")
+    yield _ask(
+        "advisories",
+        lambda: _advisories(session),
+        "quarantine advisories sync",
+    )
+    yield _ask(
+        "store", lambda: wiring.probe_folder(settings.store), f"make {settings.store} writable, or set another `store:`"
+    )
+    yield _ask("cache", lambda: wiring.probe_folder(settings.cache), "set QUARANTINE_CACHE to a writable folder")
+    yield _ask("audit log", lambda: _audit(session), "run `quarantine audit verify` and look at what it names")
+    if offline:
+        return
+    for upstream in policy.upstreams:
+        if upstream.type == "pypi":
+            yield _ask(
+                f"index {upstream.name}",
+                lambda upstream=upstream: wiring.probe_index(settings, policy, session.environment, session.now, upstream),  # type: ignore[misc]  # bound now
+                "check the network, the proxy variables and the credentials; or work with --offline",
+            )
+
+
+def _ask(name: str, question: Callable[[], str], mend: str) -> _Examined:
+    try:
+        return _Examined(name, True, question())
+    except QuarantineError as error:
+        return _Examined(name, False, str(error), mend)
+
+
+def _advisories(session: Session) -> str:
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.errors import UpstreamError  # noqa: PLC0415
+    from quarantine.model import OutcomeKind  # noqa: PLC0415
+    from quarantine.policy.rules import preconditions  # noqa: PLC0415
+
+    settings = session.settings
+    snapshot = wiring.advisory_service(settings, session.environment, session.now).snapshot()
+    outcomes = preconditions(snapshot, None, settings.advisory_max_age, session.now)
+    for outcome in outcomes:
+        if outcome.kind is not OutcomeKind.PASS:
+            raise UpstreamError(outcome.message)
+    return "; ".join(outcome.message for outcome in outcomes)
+
+
+def _audit(session: Session) -> str:
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+
+    log = wiring.audit_log(session.settings)
+    streams = log.streams()
+    return f"{len(streams)} streams in {session.settings.store}"

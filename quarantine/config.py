@@ -1,0 +1,261 @@
+"""Configuration: `quarantine.yaml` and the process environment, read once, into frozen values.
+
+The only module that looks at environment variables. Paths in the file are relative to the file's folder.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from quarantine.document import Document, load_yaml
+from quarantine.errors import ConfigError, Problem
+from quarantine.model import Target
+
+__all__ = ["Environment", "Secret", "Settings", "default_settings", "find_config", "load_settings", "read_environment", "schema", "shipped"]
+
+CONFIG_NAME = "quarantine.yaml"
+MAX_CONFIG_BYTES = 1024 * 1024
+OSV_EXPORT = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
+_PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+
+
+class Secret:
+    """A value that is never printed; `reveal` gives it to the one call that needs it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class _Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    python: Annotated[str, msgspec.Meta(description="CPython version, for example '3.11'; quote it")]
+    platform: Annotated[str, msgspec.Meta(description=f"one of {', '.join(Target.platforms())}")]
+
+
+class _Advisories(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: Annotated[str, msgspec.Meta(description="where `advisories sync` reads: a URL, a zip or a folder")] = (
+        OSV_EXPORT
+    )
+    service: Literal["osv", "pip-audit"] = "osv"
+    service_url: Annotated[str | None, msgspec.Meta(description="OSV API that pip-audit asks")] = None
+    max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 366)] = 48
+    accept_age_until: Annotated[
+        date | None, msgspec.Meta(description="use an older snapshot until this day (UTC); every verdict says so")
+    ] = None
+
+
+class _Resolver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    time_limit_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 90
+    page_cache_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 600
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: Literal[1]
+    project: Annotated[str, msgspec.Meta(description="the project that verdicts and exceptions are filed under")]
+    allowlists: str = "allowlists"
+    store: str = ".quarantine"
+    cache: str | None = None
+    targets: Annotated[tuple[_Target, ...], msgspec.Meta(min_length=1, max_length=32)] | None = None
+    advisories: _Advisories = _Advisories()
+    resolver: _Resolver = _Resolver()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What the process environment says, as far as this tool listens to it.
+
+    `passed_on` are the few variables that a child process gets (certificates and proxies).
+    """
+
+    config: Path | None
+    cache_home: Path | None
+    no_color: bool
+    ci: Literal["azure-pipelines", "github-actions"] | None
+    github_step_summary: Path | None
+    temp_folder: Path | None
+    passed_on: Mapping[str, str]
+    secrets: Mapping[str, Secret]
+
+    def secret(self, name: str) -> Secret | None:
+        """The variable's value, None when it isn't set or is empty."""
+        return self.secrets.get(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration in force. `file` is None on the embedded default (no `quarantine.yaml` found)."""
+
+    file: Path | None
+    project: str
+    allowlists: Path
+    store: Path
+    cache: Path
+    targets: tuple[Target, ...]
+    advisory_source: str
+    advisory_service: Literal["osv", "pip-audit"]
+    advisory_service_url: str | None
+    advisory_max_age: timedelta
+    advisory_accepted_until: datetime | None
+    time_limit_seconds: int
+    page_cache_seconds: int
+
+    @property
+    def database(self) -> Path:
+        """The local advisory database."""
+        return self.store / "advisories.sqlite"
+
+
+def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
+    """The parsed process environment (or the given one)."""
+    variables = os.environ if environ is None else environ  # noqa: TID251  # this is the module that may
+    passed_on = {name: variables[name] for name in _PASSED_ON if variables.get(name)}
+    passed_on |= {name.upper(): variables[name.lower()] for name in _PASSED_ON if variables.get(name.lower())}
+
+    def path(name: str) -> Path | None:
+        return Path(variables[name]) if variables.get(name) else None
+
+    ci: Literal["azure-pipelines", "github-actions"] | None = None
+    if variables.get("TF_BUILD", "").lower() == "true":
+        ci = "azure-pipelines"
+    elif variables.get("GITHUB_ACTIONS") == "true":
+        ci = "github-actions"
+    return Environment(
+        config=path("QUARANTINE_CONFIG"),
+        cache_home=path("QUARANTINE_CACHE"),
+        no_color=bool(variables.get("NO_COLOR")) or variables.get("TERM") == "dumb",
+        ci=ci,
+        github_step_summary=path("GITHUB_STEP_SUMMARY"),
+        temp_folder=path("AGENT_TEMPDIRECTORY"),
+        passed_on=passed_on,
+        secrets={name: Secret(value) for name, value in variables.items() if value},
+    )
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest `quarantine.yaml` in `start` or a folder above it."""
+    for folder in (start, *start.parents):
+        candidate = folder / CONFIG_NAME
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def shipped(name: str) -> Path:
+    """A folder that ships with the package ("allowlists", "examples"): in the wheel, or beside it in a checkout."""
+    inside = Path(__file__).parent / "shipped" / name
+    return inside if inside.is_dir() else Path(__file__).parent.parent / name
+
+
+def load_settings(option: Path | None, environment: Environment, folder: Path) -> Settings:
+    """Settings from `option`, `QUARANTINE_CONFIG`, or the nearest `quarantine.yaml` above `folder`, in this order.
+
+    Without any of them the embedded default holds: the shipped allowlists, and this machine's Python as the target.
+    ConfigError names file, line and column of what is wrong.
+    """
+    file = option or environment.config or find_config(folder)
+    if file is None:
+        return default_settings(folder, environment)
+    display = str(file)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            [Problem(file=display, message=f"can't be read: {(error.strerror or str(error)).lower()}")]
+        ) from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError([Problem(file=display, message=f"larger than {MAX_CONFIG_BYTES} bytes")])
+    document = load_yaml(display, data)
+    return _settings(document, file.resolve().parent, document.to(_File), environment)
+
+
+def default_settings(folder: Path, environment: Environment) -> Settings:
+    """The embedded default for a folder: the shipped allowlists, and this machine's Python as the target."""
+    return _settings(None, folder, _File(version=1, project=_project_name(folder)), environment)
+
+
+def _settings(document: Document | None, base: Path, parsed: _File, environment: Environment) -> Settings:
+    problems: list[Problem] = []
+
+    def wrong(path: tuple[str | int, ...], message: str) -> None:
+        problems.append(Problem(file="", message=message) if document is None else document.problem(path, message))
+
+    targets: list[Target] = []
+    for index, target in enumerate(parsed.targets or ()):
+        try:
+            targets.append(Target(target.python, target.platform))
+        except ValueError as error:
+            wrong(("targets", index), str(error))
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", parsed.project):
+        wrong(("project",), f"{parsed.project!a} is not a project name: expected up to 64 of A-Z a-z 0-9 . _ -")
+    for key in ("allowlists", "store"):
+        if not getattr(parsed, key).strip():
+            wrong((key,), f"{key} is empty: expected a folder")
+    if problems:
+        raise ConfigError(problems)
+    accepted = parsed.advisories.accept_age_until
+    return Settings(
+        file=None if document is None else Path(document.file),
+        project=parsed.project,
+        allowlists=shipped("allowlists") if document is None else base / parsed.allowlists,
+        store=base / parsed.store,
+        cache=(base / parsed.cache) if parsed.cache else _cache_home(environment),
+        targets=tuple(dict.fromkeys(targets)) or (_this_machine(),),
+        advisory_source=_source(parsed.advisories.source, base),
+        advisory_service=parsed.advisories.service,
+        advisory_service_url=parsed.advisories.service_url,
+        advisory_max_age=timedelta(hours=parsed.advisories.max_age_hours),
+        advisory_accepted_until=None
+        if accepted is None
+        else datetime.combine(accepted, time(), UTC) + timedelta(days=1),
+        time_limit_seconds=parsed.resolver.time_limit_seconds,
+        page_cache_seconds=parsed.resolver.page_cache_seconds,
+    )
+
+
+def _source(text: str, base: Path) -> str:
+    return text if "://" in text else str(base / text)
+
+
+def _cache_home(environment: Environment) -> Path:
+    if environment.cache_home is not None:
+        return environment.cache_home
+    import platformdirs  # noqa: PLC0415  # only where nothing else says
+
+    return platformdirs.user_cache_path("quarantine")
+
+
+def _this_machine() -> Target:
+    import platform  # noqa: PLC0415  # only on the embedded default
+
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if sys.platform == "darwin":
+        return Target(python, "macos-arm64")
+    if sys.platform == "win32":
+        return Target(python, "windows-x86_64")
+    return Target(python, "linux-aarch64" if platform.machine() in ("aarch64", "arm64") else "linux-x86_64")
+
+
+def _project_name(folder: Path) -> str:
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._")[:64]
+    return cleaned or "default"
+
+
+def schema() -> dict[str, object]:
+    """The JSON Schema of `quarantine.yaml`."""
+    return msgspec.json.schema(_File)

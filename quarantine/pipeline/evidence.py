@@ -1,0 +1,126 @@
+"""Evidence for items, and what the rules make of it: each package is asked about once in a run."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from quarantine.errors import UpstreamError
+from quarantine.model import (
+    Finding,
+    Item,
+    JudgedItem,
+    Outcome,
+    Package,
+    Snapshot,
+    Target,
+    Verdict,
+)
+from quarantine.pipeline.resolve import Pages, requirer_specifiers
+from quarantine.policy import rules
+from quarantine.policy.nearest import candidate_item, candidates
+from quarantine.policy.stage import StagePolicy
+from quarantine.ports import AdvisoryService, Tell
+
+__all__ = ["Judge", "nearest_versions"]
+
+# What refuses a name as such: no other version of it can pass.
+_NAME_RULES = frozenset({"repository", "reserved-name", "typosquat", "project-status", "direct-reference"})
+_CHUNK = 8
+
+
+class Judge:
+    """Judges items by the rules of one stage on the evidence of one advisory service.
+
+    `unanswered` says why the advisory service could not answer, None while it does.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: StagePolicy,
+        preconditions: tuple[Outcome, ...],
+        snapshot: Snapshot | None,
+        advisories: AdvisoryService,
+        targets: tuple[Target, ...],
+        now: datetime,
+        tell: Tell,
+    ) -> None:
+        self.stage = stage
+        self.preconditions = preconditions
+        self.targets = targets
+        self.now = now
+        self.unanswered: str | None = None
+        self.snapshot = snapshot
+        self._advisories = advisories
+        self._tell = tell
+        self._findings: dict[Package, tuple[Finding, ...]] = {}
+        self._fixes: dict[NormalizedName, frozenset[Version]] = {}
+
+    def findings(self, items: Iterable[Item]) -> Mapping[Package, tuple[Finding, ...]] | None:
+        """What is known to affect the items; None when the service can't be asked."""
+        packages = {item.package for item in items if item.package is not None} - self._findings.keys()
+        names = {package.name for package in packages} - self._fixes.keys()
+        if self.snapshot is None or self.unanswered is not None:
+            return None
+        try:
+            if packages:
+                self._findings |= self._advisories.findings(packages, self._tell)
+            if names:
+                self._fixes |= self._advisories.fixes(names)
+        except UpstreamError as error:
+            self.unanswered = str(error)
+            return None
+        return self._findings
+
+    def judge(self, items: Sequence[Item]) -> tuple[JudgedItem, ...]:
+        """Every item with its outcomes and its verdict."""
+        known = self.findings(items)
+        return tuple(self._judge(item, known) for item in items)
+
+    def _judge(self, item: Item, known: Mapping[Package, tuple[Finding, ...]] | None) -> JudgedItem:
+        if known is None:
+            findings = None
+        else:
+            findings = () if item.package is None else known[item.package]
+        evidence = rules.Evidence(item=item, findings=findings, fixes=self._fixes.get(item.name, frozenset()))
+        targets = tuple(self.targets[index] for index in item.subjects)
+        outcomes = rules.judge(self.stage, evidence, self.snapshot, self.now, targets)
+        return JudgedItem(
+            item=item, verdict=rules.verdict(outcomes, self.preconditions), findings=findings, outcomes=outcomes
+        )
+
+
+def nearest_versions(judged: Sequence[JudgedItem], judge: Judge, pages: Pages, tell: Tell) -> tuple[JudgedItem, ...]:
+    """The items again, the denied ones with the nearest version that would pass, where there is one."""
+    items = tuple(entry.item for entry in judged)
+    return tuple(
+        replace(entry, nearest=_nearest(entry, items, judge, pages, tell))
+        if entry.verdict is Verdict.DENIED and _another_could_pass(entry)
+        else entry
+        for entry in judged
+    )
+
+
+def _another_could_pass(entry: JudgedItem) -> bool:
+    failed = {outcome.rule for outcome in entry.outcomes if outcome.kind.value == "fail"}
+    return entry.item.reference is None and not failed & _NAME_RULES
+
+
+def _nearest(entry: JudgedItem, items: Collection[Item], judge: Judge, pages: Pages, tell: Tell) -> Version | None:
+    item = entry.item
+    page = pages.one(item.name)
+    if page is None:
+        return None
+    tell(f"{item.name}: looking for the nearest version that passes")
+    targets = tuple(judge.targets[index] for index in item.subjects)
+    specifiers = requirer_specifiers(item, items, targets[0], pages, tell) if item.required_by else ()
+    found = candidates(page, item.version, specifiers, targets)
+    for start in range(0, len(found), _CHUNK):
+        chunk = [candidate_item(item, page, version, targets) for version in found[start : start + _CHUNK]]
+        for candidate in judge.judge(chunk):
+            if candidate.verdict is Verdict.ALLOWED:
+                return candidate.item.version
+    return None

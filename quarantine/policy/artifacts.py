@@ -1,0 +1,160 @@
+"""Rules about the files that would be installed: their age, their kind, their bytes, and whether they were withdrawn."""
+
+from datetime import datetime, timedelta
+
+from quarantine.model import Artifact, EvidenceValue, Outcome
+from quarantine.policy.case import Case, day, failed, instant, listing, not_applicable, passed, unknown
+
+__all__ = ["CLOCK_SKEW", "integrity", "minimum_age", "source_only", "yanked"]
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far two clocks may differ before what one of them says can't be believed."""
+
+
+def _nothing_to_install(case: Case) -> str | None:
+    """Why there is no file to judge, when another rule denies the item for that very reason."""
+    if case.item.reference is not None:
+        return f"{case.item.name} is a direct reference: see direct-reference"
+    if case.item.upstream is None:
+        return f"{case.item.name} is in no upstream: see repository"
+    if case.item.missing_digests and not case.item.artifacts:
+        return f"{case.label}: its upstream has none of the files: see integrity"
+    if not case.item.artifacts and not case.item.contradiction:
+        return f"{case.label} has no file that could be installed: see source-only"
+    return None
+
+
+def minimum_age(case: Case) -> Outcome:
+    """The youngest file that may be installed has been public long enough, by the server's word.
+
+    The age is the file's, not the release's: a file can be added to an old release. A version that fixes a known flaw
+    has a shorter wait, where the stage has one.
+    """
+    rule = "minimum-age"
+    required = case.stage.minimum_age_of(case.item.upstream)
+    nothing = _nothing_to_install(case)
+    if nothing is not None:
+        return not_applicable(rule, nothing)
+    if required <= timedelta(0):
+        return not_applicable(rule, f"{case.stage.name} asks for no age of files from {case.item.upstream}")
+    lane = case.stage.security_fix_age if case.item.version in case.fixes else None
+    if lane is not None and lane < required:
+        required = lane
+        why = f"{_days(required)} for a version that fixes a known flaw"
+    else:
+        why = _days(required)
+    untimed = tuple(artifact.filename for artifact in case.item.artifacts if artifact.upload_time is None)
+    times = [(a.upload_time, a.filename) for a in case.item.artifacts if a.upload_time is not None]
+    if not times and not untimed:
+        return unknown(rule, f"{case.label}: no file of it is known, so neither is its age")
+    if times:
+        youngest, filename = max(times)
+        evidence: dict[str, EvidenceValue] = {
+            "file": filename,
+            "uploaded": instant(youngest),
+            "minimum_days": required.days,
+        }
+        if youngest > case.now + CLOCK_SKEW:
+            message = f"{filename} was uploaded {instant(youngest)}, which is yet to come: see whose clock is wrong"
+            return unknown(rule, message, **evidence)
+        if not _old_enough(youngest, required, case.now):
+            free = instant(youngest + required)
+            message = (
+                f"{filename} was uploaded {day(youngest)}, {_age(case.now - youngest)} ago: expected at least {why}; "
+                f"wait until {free}, or take an older version"
+            )
+            return failed(rule, message, **evidence, allowed_from=free)
+        if not untimed:
+            message = f"{case.label} was last uploaded to {day(youngest)}: at least {why} are over"
+            return passed(rule, message, **evidence)
+    message = f"{case.item.upstream} gives no upload time for {listing(untimed)}: expected one, to tell its age"
+    return unknown(rule, message, files=untimed)
+
+
+def _old_enough(uploaded: datetime, required: timedelta, now: datetime) -> bool:
+    return now - uploaded >= required
+
+
+def _days(required: timedelta) -> str:
+    return "1 day" if required == timedelta(days=1) else f"{required.days} days"
+
+
+def _age(age: timedelta) -> str:
+    if age < timedelta(hours=1):
+        return "less than an hour"
+    if age < timedelta(days=2):
+        hours = int(age / timedelta(hours=1))
+        return f"{hours} hour{'s' if hours > 1 else ''}"
+    return f"{age.days} days"
+
+
+def yanked(case: Case) -> Outcome:
+    """No file that may be installed was withdrawn by its maintainers (PEP 592), unless an entry takes that version on."""
+    rule, version = "yanked", case.item.version
+    nothing = _nothing_to_install(case)
+    if nothing is not None:
+        return not_applicable(rule, nothing)
+    if not case.item.artifacts:
+        return unknown(rule, f"{case.label}: no file of it is known, so neither is whether one is yanked")
+    withdrawn = tuple(artifact for artifact in case.item.artifacts if artifact.yanked is not None)
+    if not withdrawn:
+        return passed(rule, f"no file of {case.label} is yanked")
+    reason = withdrawn[0].yanked or "no reason given"
+    files = tuple(artifact.filename for artifact in withdrawn)
+    for entry in case.stage.policy.allow_entries(case.item.upstream or "", case.item.name):
+        if entry.allow_yanked and entry.exact_version == version and entry.live(case.now):
+            message = f"{case.label} is yanked ({reason}), and allowed by {entry}: {entry.reason}"
+            return passed(rule, message, files=files, entry=entry.place)
+    message = f"{case.label} is yanked by its maintainers ({reason}): take another version, or file an exception"
+    return failed(rule, message, files=files)
+
+
+def source_only(case: Case) -> Outcome:
+    """Every target has a wheel that it can install: building a source distribution runs the package's own code."""
+    rule = "source-only"
+    if case.item.source_only:
+        message = f"{case.label} has no wheel that can be installed, only source, which would run its own code"
+        return failed(rule, f"{message}: take a version that has a wheel, or file an exception to have it built")
+    if not case.located:
+        return not_applicable(rule, _nothing_to_install(case) or "")
+    if case.item.contradiction:
+        return unknown(rule, f"{case.label}: its files are not known: {case.item.contradiction}")
+    if case.item.missing_digests and not case.item.artifacts:
+        return not_applicable(rule, _nothing_to_install(case) or "")
+    if not case.targets:
+        return unknown(rule, f"{case.label}: no target is known to install it on")
+    without = tuple(
+        str(target) for target in case.targets if not any(artifact.fits(target) for artifact in case.item.artifacts)
+    )
+    if without:
+        whose = "that the lock accepts " if case.item.locked else ""
+        message = f"{case.label} has no wheel {whose}for {', '.join(without)}: take a version that has one"
+        return failed(rule, f"{message}, or file an exception to have it built", targets=without)
+    return passed(rule, f"{case.label} has a wheel for every target")
+
+
+def integrity(case: Case) -> Outcome:
+    """Every digest that a lock accepts is of a file that the name's owner lists, and the sources of evidence agree."""
+    rule, item = "integrity", case.item
+    if not case.located:
+        return not_applicable(rule, f"no upstream's page of {item.name} was read")
+    if item.missing_digests:
+        missing = tuple(sorted(map(str, item.missing_digests)))
+        message = (
+            f"{case.label}: {item.upstream} owns it and lists no file with {listing(f'{text[:19]}…' for text in missing)}: "
+            "the lock accepts bytes that are not the owner's; lock it again from the policy's upstreams"
+        )
+        return failed(rule, message, missing=missing)
+    if item.contradiction:
+        return unknown(rule, f"{case.label}: {item.contradiction}")
+    without = tuple(artifact.filename for artifact in item.artifacts if artifact.digest is None)
+    if without:
+        message = f"{item.upstream} gives no sha256 for {listing(without)}: expected one, to know the bytes by"
+        return unknown(rule, message, files=without)
+    if not item.artifacts:
+        return not_applicable(rule, f"{case.label} has no file that could be installed: see source-only")
+    return passed(rule, f"every file of {case.label} is the owner's, by digest", files=_names(item.artifacts))
+
+
+def _names(artifacts: tuple[Artifact, ...]) -> tuple[str, ...]:
+    return tuple(artifact.filename for artifact in artifacts)

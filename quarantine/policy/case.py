@@ -1,0 +1,75 @@
+"""What a rule is given, and how it answers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from packaging.version import Version
+
+from quarantine.model import EvidenceValue, Finding, Item, Outcome, OutcomeKind, Snapshot, Target
+from quarantine.policy.stage import StagePolicy
+
+__all__ = ["Case", "day", "failed", "instant", "listing", "not_applicable", "passed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """An item, all that is known about it, and the stage that it is judged in.
+
+    `findings` is None when they could not be had. `targets` are those that the item would be installed on.
+    """
+
+    stage: StagePolicy
+    item: Item
+    findings: tuple[Finding, ...] | None
+    fixes: frozenset[Version]
+    snapshot: Snapshot | None
+    now: datetime
+    targets: tuple[Target, ...]
+
+    @property
+    def label(self) -> str:
+        """What messages call the item."""
+        return self.item.name if self.item.version is None else f"{self.item.name} {self.item.version}"
+
+    @property
+    def located(self) -> bool:
+        """Whether an upstream was found to have it: a direct reference is never looked up."""
+        return self.item.reference is None and self.item.upstream is not None
+
+
+def passed(rule: str, message: str, **evidence: EvidenceValue) -> Outcome:
+    """The rule is kept."""
+    return Outcome(rule=rule, kind=OutcomeKind.PASS, message=message, evidence=tuple(evidence.items()))
+
+
+def failed(rule: str, message: str, **evidence: EvidenceValue) -> Outcome:
+    """The rule is broken."""
+    return Outcome(rule=rule, kind=OutcomeKind.FAIL, message=message, evidence=tuple(evidence.items()))
+
+
+def unknown(rule: str, message: str, **evidence: EvidenceValue) -> Outcome:
+    """Whether the rule is kept can't be said."""
+    return Outcome(rule=rule, kind=OutcomeKind.UNKNOWN, message=message, evidence=tuple(evidence.items()))
+
+
+def not_applicable(rule: str, message: str, **evidence: EvidenceValue) -> Outcome:
+    """The rule has nothing to say here."""
+    return Outcome(rule=rule, kind=OutcomeKind.NOT_APPLICABLE, message=message, evidence=tuple(evidence.items()))
+
+
+def instant(moment: datetime) -> str:
+    """An instant in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day(moment: datetime) -> str:
+    """The day of an instant, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def listing(texts: Iterable[str], most: int = 5) -> str:
+    """The texts for a message, the first few of them when there are many."""
+    every = tuple(texts)
+    more = "" if len(every) <= most else f" and {len(every) - most} more"
+    return ", ".join(every[:most]) + more

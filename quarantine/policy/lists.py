@@ -1,0 +1,130 @@
+"""The upstreams' lists of allow and deny entries -> entries that can be looked up, or every problem in them."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName
+
+from quarantine.document import Document
+from quarantine.errors import Problem  # noqa: TC001  # a list of them is made here
+from quarantine.model import Ecosystem, parse_name
+from quarantine.policy.entries import Entry, EntryIndex, NamePattern, end_of, parse_pattern, parse_specifier
+from quarantine.policy.files import DenyFileEntry, EntryFile, ListFile
+
+__all__ = ["EntryList", "Path", "Problems", "read_list"]
+
+Path = tuple[str | int, ...]
+
+
+class Problems:
+    """What is wrong with the files, gathered while they are given their meaning."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def add(self, document: Document, path: Path, message: str) -> None:
+        """Adds a problem at the value that the path leads to."""
+        self.found.append(document.problem(path, message))
+
+    def once(self, document: Document, path: Path, seen: dict[Hashable, Path], key: Hashable, what: str) -> None:
+        """Adds a problem when the key was seen before; `seen` keeps where each stands."""
+        first = seen.setdefault(key, path)
+        if first != path:
+            self.add(document, path, f"{what} stands twice: also in line {document.line(first)}")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryList:
+    """What a list comes to."""
+
+    allow: EntryIndex
+    deny: tuple[Entry, ...]
+    popular: frozenset[NormalizedName]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The list that is being read, for whom, and when."""
+
+    document: Document
+    ecosystem: Ecosystem
+    now: datetime | None
+    problems: Problems
+
+
+def read_list(
+    document: Document, file: ListFile, ecosystem: Ecosystem, now: datetime | None, problems: Problems
+) -> EntryList:
+    """The list of an upstream of this ecosystem; what is wrong with it is added to `problems`."""
+    reading = _Reading(document, ecosystem, now, problems)
+    allow = _entries(reading, "allow", file.allow)
+    deny = _entries(reading, "deny", file.deny)
+    popular: dict[Hashable, Path] = {}
+    names: set[NormalizedName] = set()
+    for index, text in enumerate(file.popular):
+        if ecosystem is not Ecosystem.PYPI:
+            problems.add(document, ("popular",), "names are compared in lists of type pypi only: remove `popular` here")
+            break
+        try:
+            name = parse_name(text)
+        except ValueError as error:
+            problems.add(document, ("popular", index), str(error))
+            continue
+        problems.once(document, ("popular", index), popular, name, f"{name} under popular")
+        names.add(name)
+    return EntryList(allow=EntryIndex(allow), deny=deny, popular=frozenset(names))
+
+
+def _entries(reading: _Reading, key: str, files: Sequence[EntryFile | DenyFileEntry]) -> tuple[Entry, ...]:
+    seen: dict[Hashable, Path] = {}
+    entries = []
+    for index, file in enumerate(files):
+        entry = _entry(reading, (key, index), file)
+        if entry is not None:
+            what = f"{entry.pattern}{entry.specifier} under {key}"
+            reading.problems.once(reading.document, (key, index), seen, (entry.pattern, entry.specifier), what)
+            entries.append(entry)
+    return tuple(entries)
+
+
+def _entry(reading: _Reading, path: Path, file: EntryFile | DenyFileEntry) -> Entry | None:
+    document, ecosystem, now, problems = reading.document, reading.ecosystem, reading.now, reading.problems
+    before = len(problems.found)
+    pattern, specifier = NamePattern(file.name), SpecifierSet()
+    try:
+        pattern = parse_pattern(file.name, ecosystem)
+    except ValueError as error:
+        problems.add(document, (*path, "name"), str(error))
+    try:
+        specifier = parse_specifier(file.specifier)
+    except ValueError as error:
+        problems.add(document, (*path, "specifier"), str(error))
+    if file.specifier and ecosystem is not Ecosystem.PYPI:
+        problems.add(
+            document,
+            (*path, "specifier"),
+            f"versions of type {ecosystem} aren't compared here (they don't follow PEP 440): name the whole package",
+        )
+    if file.expires is not None and file.expires <= file.added:
+        problems.add(document, (*path, "expires"), f"expires {file.expires}, not after it was added ({file.added})")
+    if now is not None and end_of(file.added) > now + timedelta(days=1):
+        problems.add(document, (*path, "added"), f"added {file.added}, which is yet to come")
+    entry = Entry(
+        pattern=pattern,
+        specifier=specifier,
+        owner=file.owner,
+        reason=file.reason,
+        added=file.added,
+        expires=file.expires,
+        allow_yanked=isinstance(file, EntryFile) and file.allow_yanked,
+        place=f"{document.file}:{document.line(path)}",
+    )
+    if entry.allow_yanked and (entry.exact_version is None or pattern.boundary):
+        problems.add(
+            document,
+            (*path, "allow_yanked"),
+            "allow_yanked needs one name and one version: expected a specifier like '==2.1.0'",
+        )
+    return entry if len(problems.found) == before else None

@@ -1,0 +1,211 @@
+"""The policy in force, and what it says in one stage: names, versions and numbers that the rules and the resolver ask for.
+
+Values only; `load` makes them from the curators' files and `rules` judges by them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from quarantine.errors import UsageError
+from quarantine.model import Ecosystem, IndexPage
+from quarantine.policy.entries import Entry, EntryIndex, NamePattern, end_of
+from quarantine.policy.files import Mode, Rules
+from quarantine.policy.near import NearNames
+
+__all__ = ["Ignore", "Policy", "Reserved", "StagePolicy", "Upstream"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A repository that packages may come from. `url` is None for the public Python index alone.
+
+    `credentials` say where they are to be found ("env:NAME" or "azure"), never what they are.
+    """
+
+    name: str
+    type: Ecosystem
+    url: str | None
+    mode: Mode
+    credentials: str | None = None
+    minimum_age_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """A private name, or a family of them, and the only upstream that may have it."""
+
+    pattern: NamePattern
+    upstream: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignore:
+    """A flaw in one package that `owner` answers for. `stages` are where it holds, None for all of them."""
+
+    id: str
+    package: NormalizedName
+    reason: str
+    owner: str
+    expires: date
+    stages: frozenset[str] | None
+    place: str
+
+    def live(self, now: datetime) -> bool:
+        """Whether it still holds: it has expired at `now >= expires`."""
+        return now < end_of(self.expires)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Policy:
+    """The policy in force. `sha256` covers the bytes of all its files; `upstreams` stand in order of ownership.
+
+    `as_of` is the instant at which it was read, by which expired entries are told when nobody names another.
+    """
+
+    sha256: str
+    upstreams: tuple[Upstream, ...]
+    stages: tuple[str, ...]
+    reserved: tuple[Reserved, ...]
+    ignores: tuple[Ignore, ...]
+    popular: frozenset[NormalizedName]
+    near: NearNames
+    allow: Mapping[str, EntryIndex]
+    deny: Mapping[Ecosystem, EntryIndex]
+    default_stages: Mapping[str, str]
+    rules: Mapping[str, Rules]
+    as_of: datetime | None
+
+    def upstream(self, name: str) -> Upstream | None:
+        """The upstream of that name."""
+        return next((upstream for upstream in self.upstreams if upstream.name == name), None)
+
+    def reservation(self, name: str) -> Reserved | None:
+        """What reserves a Python distribution's name: the name itself before a prefix, the longest prefix first."""
+        found = [reserved for reserved in self.reserved if reserved.pattern.matches(name)]
+        return max(found, key=lambda r: (not r.pattern.boundary, len(r.pattern.name)), default=None)
+
+    def upstream_of_reserved(self, name: str) -> str | None:
+        """The only upstream that may have the name, None for a name that isn't reserved."""
+        reserved = self.reservation(name)
+        return None if reserved is None else reserved.upstream
+
+    def allow_entries(self, upstream: str, name: str) -> tuple[Entry, ...]:
+        """The upstream's allow entries that speak of the name, expired ones too."""
+        index = self.allow.get(upstream)
+        return () if index is None else index.of(name)
+
+    def deny_entries(self, ecosystem: Ecosystem, name: str) -> tuple[Entry, ...]:
+        """The deny entries that speak of the name, from every list of the ecosystem, expired ones too."""
+        index = self.deny.get(ecosystem)
+        return () if index is None else index.of(name)
+
+    def default_stage(self, command: str) -> str:
+        """The stage that a command judges by when nobody names one; UsageError where the policy names none for it."""
+        stage = self.default_stages.get(command)
+        if stage is None:
+            raise UsageError(f"the policy has no default stage for {command!a}: give --stage, {_one_of(self.stages)}")
+        return stage
+
+    def stage(self, name: str) -> "StagePolicy":
+        """The policy in one stage; UsageError names the stages there are."""
+        rules = self.rules.get(name)
+        if rules is None:
+            raise UsageError(f"no stage {name!a} in the policy: expected {_one_of(self.stages)}")
+        return StagePolicy(name=name, policy=self, rules=rules)
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return " or ".join(names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StagePolicy:
+    """The policy in one stage."""
+
+    name: str
+    policy: Policy
+    rules: Rules
+
+    @property
+    def minimum_age(self) -> timedelta:
+        """How long a file must have been public, where its upstream has no minimum of its own."""
+        return timedelta(days=self.rules.minimum_age.days)
+
+    @property
+    def security_fix_age(self) -> timedelta | None:
+        """The same for a version that fixes a known flaw; None where those are treated like any other."""
+        days = self.rules.minimum_age.security_fix_days
+        return None if days is None else timedelta(days=days)
+
+    def minimum_age_of(self, upstream: str | None) -> timedelta:
+        """How long a file of this upstream must have been public."""
+        found = None if upstream is None else self.policy.upstream(upstream)
+        if found is None or found.minimum_age_days is None:
+            return self.minimum_age
+        return timedelta(days=found.minimum_age_days)
+
+    def ignores_of(self, package: NormalizedName) -> tuple[Ignore, ...]:
+        """The ignored flaws of a package that hold in this stage, expired ones too."""
+        return tuple(
+            ignore
+            for ignore in self.policy.ignores
+            if ignore.package == package and (ignore.stages is None or self.name in ignore.stages)
+        )
+
+    def constraints(self) -> tuple[str, ...]:
+        """PEP 508 lines that keep a resolver to what the entries allow, as far as that can be said without index pages.
+
+        Exact deny entries become `name!=V`. A curated list's entry becomes `name SPEC` where every Python upstream is
+        curated and it alone speaks of the name; everything else is left to `refused_versions`.
+        """
+        lines = [
+            f"{entry.pattern}!={clause.version}"
+            for entry in self._deny_entries()
+            if not entry.pattern.boundary
+            for clause in entry.specifier
+            if len(entry.specifier) == 1 and clause.operator == "=="
+        ]
+        upstreams = [upstream for upstream in self.policy.upstreams if upstream.type is Ecosystem.PYPI]
+        if all(upstream.mode is Mode.CURATED for upstream in upstreams):
+            entries = [entry for u in upstreams for entry in self.policy.allow[u.name].entries if self._live(entry)]
+            lines += [
+                f"{entry.pattern}{entry.specifier}"
+                for entry in entries
+                if not entry.pattern.boundary
+                and str(entry.specifier)
+                and sum(other.pattern.matches(entry.pattern.name) for other in entries) == 1
+            ]
+        return tuple(sorted(set(lines)))
+
+    def denies(self, name: NormalizedName) -> bool:
+        """Whether entries could refuse some version of the name: then its page is worth asking for."""
+        return any(map(self._live, self.policy.deny_entries(Ecosystem.PYPI, name))) or any(
+            self._restricts(upstream.name, name) for upstream in self.policy.upstreams
+        )
+
+    def refused_versions(self, page: IndexPage) -> tuple[Version, ...]:
+        """The versions of a page that deny entries, or its upstream's curated list, refuse; in ascending order."""
+        versions = frozenset(artifact.version for artifact in page.artifacts)
+        denied = tuple(filter(self._live, self.policy.deny_entries(Ecosystem.PYPI, page.name)))
+        refused = {version for version in versions if any(entry.denies(version) for entry in denied)}
+        if self._restricts(page.upstream, page.name):
+            allowed = tuple(filter(self._live, self.policy.allow_entries(page.upstream, page.name)))
+            refused |= {version for version in versions if not any(entry.allows(version) for entry in allowed)}
+        return tuple(sorted(refused))
+
+    def _restricts(self, upstream: str, name: NormalizedName) -> bool:
+        """Whether the upstream is curated and its list speaks of the name."""
+        found = self.policy.upstream(upstream)
+        return found is not None and found.mode is Mode.CURATED and bool(self.policy.allow_entries(upstream, name))
+
+    def _deny_entries(self) -> tuple[Entry, ...]:
+        index = self.policy.deny.get(Ecosystem.PYPI)
+        return () if index is None else tuple(filter(self._live, index.entries))
+
+    def _live(self, entry: Entry) -> bool:
+        return self.policy.as_of is None or entry.live(self.policy.as_of)

@@ -1,0 +1,326 @@
+"""The verdict as JSON, `quarantine/verdict/1`: the tool's interface for programs, whole, whatever its size.
+
+What identifies something (a file, a name, a digest, a URL) stands exactly as it is; sentences and evidence are escaped as
+in the other reports, since they end up in somebody's log. The document is printable ASCII, and its keys have one order.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from quarantine import __version__
+from quarantine.model import (
+    Artifact,
+    CheckResult,
+    Digest,
+    EvidenceValue,
+    Finding,
+    JudgedItem,
+    Location,
+    Outcome,
+    Receipt,
+    Reference,
+    Snapshot,
+    Subject,
+    Unverifiable,
+    Verdict,
+)
+from quarantine.report.escape import ascii_json, escape_prose, public_url, well_formed
+from quarantine.report.view import timestamp
+from quarantine.report.wayout import exception_for
+
+__all__ = ["SCHEMA", "render", "schema"]
+
+SCHEMA = "quarantine/verdict/1"
+_Verdict = Literal["allowed", "denied", "undecided"]
+
+
+class _Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """A JSON object whose keys stand in the order of the fields; every field is always there."""
+
+
+class _Tool(_Wire, frozen=True):
+    name: str
+    version: str
+
+
+class _Location(_Wire, frozen=True):
+    file: str
+    line: int | None
+
+
+class _Reason(_Wire, frozen=True):
+    rule: str
+    outcome: Literal["pass", "fail", "unknown", "not-applicable"]
+    message: str
+    evidence: dict[str, str | int | bool | tuple[str, ...] | None]
+    location: _Location | None
+
+
+class _Subject(_Wire, frozen=True):
+    file: str
+    sha256: str
+    target: str
+    locked: bool
+    verdict: _Verdict
+    reasons: tuple[_Reason, ...]
+
+
+class _Policy(_Wire, frozen=True):
+    sha256: str
+
+
+class _Advisories(_Wire, frozen=True):
+    sha256: str
+    as_of: str | None
+    sources: dict[str, int]
+    complete: bool
+    accepted_until: str | None
+
+
+class _Advisory(_Wire, frozen=True):
+    id: str
+    aliases: tuple[str, ...]
+    severity: str
+    score: str | None
+    fixed: tuple[str, ...]
+    malware: bool
+    summary: str
+
+
+class _Artifact(_Wire, frozen=True):
+    filename: str
+    digest: str | None
+    size: int | None
+    upload_time: str | None
+    url: str | None
+    yanked: str | None
+
+
+class _Reference(_Wire, frozen=True):
+    kind: Literal["url", "vcs", "path"]
+    text: str
+    editable: bool
+
+
+class _Item(_Wire, frozen=True):
+    """`advisories` is null where they could not be looked up, which is not the same as none."""
+
+    purl: str
+    ecosystem: str
+    name: str
+    version: str | None
+    upstream: str | None
+    status: str
+    subjects: tuple[int, ...]
+    verdict: _Verdict
+    locked: bool
+    source_only: bool
+    reference: _Reference | None
+    digests: tuple[str, ...]
+    missing_digests: tuple[str, ...]
+    artifacts: tuple[_Artifact, ...]
+    required_by: tuple[str, ...]
+    location: _Location | None
+    advisories: tuple[_Advisory, ...] | None
+    reasons: tuple[_Reason, ...]
+    nearest: str | None
+    held_back_from: str | None
+    held_back_by: str | None
+    exception: str | None
+    exception_request: str | None
+
+
+class _Unverifiable(_Wire, frozen=True):
+    file: str
+    line: int | None
+    what: str
+    why: str
+
+
+class _Audit(_Wire, frozen=True):
+    stream: str
+    seq: int
+    sha256: str
+
+
+class _Document(_Wire, frozen=True):
+    """A verdict of quarantine."""
+
+    schema: Literal["quarantine/verdict/1"]
+    verdict: _Verdict
+    stage: str
+    project: str
+    time: str
+    tool: _Tool
+    subjects: tuple[_Subject, ...]
+    preconditions: tuple[_Reason, ...]
+    policy: _Policy
+    advisories: _Advisories | None
+    items: tuple[_Item, ...]
+    unverifiable: tuple[_Unverifiable, ...]
+    lock: str | None
+    audit: _Audit | None
+
+
+def render(result: CheckResult) -> str:
+    """The JSON document, indented, ending in a newline."""
+    encoded = msgspec.json.encode(_document(result))
+    return ascii_json(msgspec.json.format(encoded, indent=2).decode()) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of what `render` gives; keys may be added within `quarantine/verdict/1`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(_Document)}
+
+
+def _document(result: CheckResult) -> _Document:
+    return _Document(
+        schema="quarantine/verdict/1",
+        verdict=_verdict(result.verdict),
+        stage=well_formed(result.stage),
+        project=well_formed(result.project),
+        time=timestamp(result.now),
+        tool=_Tool(name="quarantine", version=__version__),
+        subjects=tuple(map(_subject, result.subjects)),
+        preconditions=tuple(map(_reason, result.preconditions)),
+        policy=_Policy(sha256=well_formed(result.policy_sha256)),
+        advisories=None if result.snapshot is None else _advisories(result.snapshot),
+        items=tuple(_item(judged, result.project) for judged in result.items),
+        unverifiable=tuple(map(_unverifiable, result.unverifiable)),
+        lock=_optional(result.lock),
+        audit=None if result.receipt is None else _audit(result.receipt),
+    )
+
+
+def _verdict(verdict: Verdict) -> _Verdict:
+    match verdict:
+        case Verdict.ALLOWED:
+            return "allowed"
+        case Verdict.DENIED:
+            return "denied"
+        case Verdict.UNDECIDED:
+            return "undecided"
+
+
+def _subject(subject: Subject) -> _Subject:
+    return _Subject(
+        file=well_formed(subject.file),
+        sha256=well_formed(subject.sha256),
+        target=str(subject.target),
+        locked=subject.locked,
+        verdict=_verdict(subject.verdict),
+        reasons=tuple(map(_reason, subject.outcomes)),
+    )
+
+
+def _item(judged: JudgedItem, project: str) -> _Item:
+    item = judged.item
+    return _Item(
+        purl=well_formed(item.purl),
+        ecosystem=item.ecosystem.value,
+        name=well_formed(item.name),
+        version=None if item.version is None else str(item.version),
+        upstream=_optional(item.upstream),
+        status=well_formed(item.status),
+        subjects=item.subjects,
+        verdict=_verdict(judged.verdict),
+        locked=item.locked,
+        source_only=item.source_only,
+        reference=None if item.reference is None else _reference(item.reference),
+        digests=_digests(artifact.digest for artifact in item.artifacts),
+        missing_digests=_digests(item.missing_digests),
+        artifacts=tuple(map(_artifact, item.artifacts)),
+        required_by=tuple(map(well_formed, item.required_by)),
+        location=None if item.location is None else _location(item.location),
+        advisories=None if judged.findings is None else tuple(map(_advisory, judged.findings)),
+        reasons=tuple(map(_reason, judged.outcomes)),
+        nearest=None if judged.nearest is None else str(judged.nearest),
+        held_back_from=None if item.held_back_from is None else str(item.held_back_from),
+        held_back_by=escape_prose(item.held_back_by) or None,
+        exception=None,
+        exception_request=_optional(exception_for(judged, project)),
+    )
+
+
+def _reference(reference: Reference) -> _Reference:
+    return _Reference(kind=reference.kind.value, text=escape_prose(reference.text), editable=reference.editable)
+
+
+def _digests(digests: Iterable[Digest | None]) -> tuple[str, ...]:
+    return tuple(sorted({well_formed(str(digest)) for digest in digests if digest is not None}))
+
+
+def _artifact(artifact: Artifact) -> _Artifact:
+    return _Artifact(
+        filename=well_formed(artifact.filename),
+        digest=None if artifact.digest is None else well_formed(str(artifact.digest)),
+        size=artifact.size,
+        upload_time=None if artifact.upload_time is None else timestamp(artifact.upload_time),
+        url=_optional(public_url(artifact.url)),
+        yanked=None if artifact.yanked is None else escape_prose(artifact.yanked),
+    )
+
+
+def _location(location: Location) -> _Location:
+    return _Location(file=well_formed(location.file), line=location.line)
+
+
+def _advisory(finding: Finding) -> _Advisory:
+    return _Advisory(
+        id=escape_prose(finding.id),
+        aliases=tuple(map(escape_prose, finding.aliases)),
+        severity=finding.severity.value,
+        score=None if finding.score is None else escape_prose(finding.score),
+        fixed=tuple(map(escape_prose, finding.fixed)),
+        malware=finding.malware,
+        summary=escape_prose(finding.summary),
+    )
+
+
+def _reason(outcome: Outcome) -> _Reason:
+    return _Reason(
+        rule=escape_prose(outcome.rule),
+        outcome=outcome.kind.value,
+        message=escape_prose(outcome.message),
+        evidence={escape_prose(key): _evidence(value) for key, value in outcome.evidence},
+        location=None if outcome.location is None else _location(outcome.location),
+    )
+
+
+def _evidence(value: EvidenceValue) -> EvidenceValue:
+    match value:
+        case str():
+            return escape_prose(value)
+        case tuple():
+            return tuple(map(escape_prose, value))
+        case _:
+            return value
+
+
+def _advisories(snapshot: Snapshot) -> _Advisories:
+    return _Advisories(
+        sha256=well_formed(snapshot.sha256),
+        as_of=None if snapshot.as_of is None else timestamp(snapshot.as_of),
+        sources={escape_prose(name): count for name, count in snapshot.sources},
+        complete=snapshot.complete,
+        accepted_until=None if snapshot.accepted_until is None else timestamp(snapshot.accepted_until),
+    )
+
+
+def _unverifiable(thing: Unverifiable) -> _Unverifiable:
+    return _Unverifiable(
+        file=well_formed(thing.location.file),
+        line=thing.location.line,
+        what=escape_prose(thing.what),
+        why=escape_prose(thing.why),
+    )
+
+
+def _audit(receipt: Receipt) -> _Audit:
+    return _Audit(stream=well_formed(receipt.stream), seq=receipt.seq, sha256=well_formed(receipt.sha256))
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else well_formed(text)

@@ -1,0 +1,195 @@
+"""What a person is told after a check, section by section, for the text and the Markdown report alike."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from quarantine.model import CheckResult, Item, JudgedItem, Location, Outcome, OutcomeKind, Verdict
+from quarantine.report.escape import escape, escape_prose
+from quarantine.report.view import (
+    NOT_EVALUATED,
+    Requirers,
+    by_verdict,
+    counted,
+    label,
+    subject_label,
+    timestamp,
+    tolerated,
+    troubles,
+)
+from quarantine.report.wayout import next_steps
+
+__all__ = ["Row", "Section", "sections"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing: as cells of a table, and as a line that stands alone. Escaped; a newline in a cell is a new line."""
+
+    cells: tuple[str, ...]
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Things of one kind. `key` starts each of their lines; without headers they are lines only."""
+
+    key: str
+    title: str
+    rows: tuple[Row, ...]
+    headers: tuple[str, ...] = ()
+
+
+def sections(result: CheckResult) -> tuple[Section, ...]:
+    """All sections that have something in them, in the order in which a person needs them."""
+    requirers = Requirers(result)
+    every = (
+        _subjects(result),
+        _items("denied", "refused", by_verdict(result, Verdict.DENIED), requirers),
+        _items("undecided", "undecided", by_verdict(result, Verdict.UNDECIDED), requirers),
+        _files(result),
+        _preconditions(result),
+        _held_back(result),
+        _unverifiable(result),
+        _upstreams(result),
+        Section("", "", tuple(Row((line,), line) for line in _facts(result))),
+        _next(result),
+        Section("", "", tuple(Row((line,), line) for line in _receipt(result))),
+    )
+    return tuple(section for section in every if section.rows)
+
+
+def _subjects(result: CheckResult) -> Section:
+    """Only where there are several: a single one stands in the headline."""
+    several = result.subjects if len(result.subjects) > 1 else ()
+    rows = []
+    for subject in several:
+        cells = (escape(subject.file), str(subject.target), "yes" if subject.locked else "no", str(subject.verdict))
+        line = f"{subject_label(subject)}: {subject.verdict}, {'locked' if subject.locked else 'not locked'}"
+        rows.append(Row(cells, line))
+    return Section("subject", "judged", tuple(rows), ("file", "target", "locked", "verdict"))
+
+
+def _items(key: str, title: str, items: tuple[JudgedItem, ...], requirers: Requirers) -> Section:
+    rows: list[Row] = []
+    for judged in items:
+        origin = _origin(judged.item, requirers)
+        nearest = "" if judged.nearest is None else str(judged.nearest)
+        about = label(judged.item)
+        for number, outcome in enumerate(troubles(judged.outcomes) or (NOT_EVALUATED,)):
+            rule = escape(outcome.rule) + (" (unknown)" if _unusual(judged, outcome) else "")
+            message = escape_prose(outcome.message)
+            details = "; ".join(part for part in (origin, f"nearest {nearest}" if nearest else "") if part)
+            line = f"{about}: {rule}: {message}" + (f" ({details})" if details else "")
+            first = number == 0
+            cells = (about if first else "", rule, f"{message}\n{origin}" if first and origin else message)
+            rows.append(Row((*cells, nearest if first else ""), line))
+    return Section(key, title, tuple(rows), ("package", "rule", "why, and where from", "nearest"))
+
+
+def _unusual(judged: JudgedItem, outcome: Outcome) -> bool:
+    """Whether the outcome is of another kind than the item's verdict lets expect."""
+    return judged.verdict is Verdict.DENIED and outcome.kind is OutcomeKind.UNKNOWN
+
+
+def _origin(item: Item, requirers: Requirers) -> str:
+    wanted_by = requirers.wanted_by(item)
+    place = requirers.place(item)
+    parts = (f"required by {wanted_by}" if wanted_by else "", _at(place))
+    return ", ".join(part for part in parts if part)
+
+
+def _at(place: Location | None) -> str:
+    return "" if place is None else escape(str(place))
+
+
+def _files(result: CheckResult) -> Section:
+    """Rules about a file as a whole, and about its lines that are no packages."""
+    several = len(result.subjects) > 1
+    rows = []
+    for subject in result.subjects:
+        about = subject_label(subject) if several else escape(subject.file)
+        for outcome in troubles(subject.outcomes):
+            where, rule = _at(outcome.location) or about, escape(outcome.rule)
+            message = escape_prose(outcome.message)
+            line = f"{where}: {rule} ({outcome.kind}): {message}"
+            rows.append(Row((where, rule, str(outcome.kind), message), line))
+    return Section("file", "about the file", tuple(dict.fromkeys(rows)), ("where", "rule", "outcome", "why"))
+
+
+def _preconditions(result: CheckResult) -> Section:
+    rows = []
+    for outcome in troubles(result.preconditions):
+        rule, message = escape(outcome.rule), escape_prose(outcome.message)
+        rows.append(Row((rule, str(outcome.kind), message), f"{rule} ({outcome.kind}): {message}"))
+    return Section("precondition", "preconditions not met", tuple(rows), ("precondition", "outcome", "why"))
+
+
+def _held_back(result: CheckResult) -> Section:
+    rows = []
+    for judged in result.items:
+        newer = judged.item.held_back_from
+        if newer is not None:
+            about = label(judged.item)
+            by = escape_prose(judged.item.held_back_by) or "the policy"
+            rows.append(Row((about, str(newer), by), f"{about}: {newer} is held back by {by}"))
+    return Section("held back", "held back by the policy", tuple(rows), ("package", "newer version", "by"))
+
+
+def _unverifiable(result: CheckResult) -> Section:
+    rows = []
+    for thing in result.unverifiable:
+        place, what, why = _at(thing.location), escape_prose(thing.what), escape_prose(thing.why)
+        rows.append(Row((place, what, why), f"{place}: {what}: {why}"))
+    return Section("unverifiable", "can't be verified by reading", tuple(rows), ("where", "what", "why"))
+
+
+def _upstreams(result: CheckResult) -> Section:
+    counts: dict[str, dict[Verdict, int]] = {}
+    for judged in result.items:
+        upstream = "no upstream" if judged.item.upstream is None else escape(judged.item.upstream)
+        of_one = counts.setdefault(upstream, dict.fromkeys(Verdict, 0))
+        of_one[judged.verdict] += 1
+    rows = []
+    for upstream, of_one in sorted(counts.items()):
+        parts = ", ".join(f"{count} {verdict}" for verdict, count in of_one.items() if count)
+        cells = (upstream, *(str(count) for count in of_one.values()))
+        rows.append(Row(cells, f"{upstream}: {parts}"))
+    return Section("upstream", "by upstream", tuple(rows), ("upstream", *map(str, Verdict)))
+
+
+def _facts(result: CheckResult) -> Iterator[str]:
+    advisories, packages = tolerated(result)
+    if advisories:
+        known = "1 advisory" if advisories == 1 else f"{advisories} advisories"
+        yield f"tolerated: {known} on {counted(packages, 'allowed package')}"
+    snapshot = result.snapshot
+    if snapshot is None:
+        yield "advisories: none could be read"
+    else:
+        age = "of unknown age" if snapshot.as_of is None else f"as of {timestamp(snapshot.as_of)}"
+        sources = ", ".join(f"{escape(name)} {count}" for name, count in snapshot.sources) or "no source"
+        whole = "" if snapshot.complete else ", incomplete"
+        yield f"advisories: {age} ({sources}{whole}) sha256 {escape(snapshot.sha256)}"
+        if snapshot.accepted_until is not None:
+            yield f"advisories: their age is accepted until {timestamp(snapshot.accepted_until)} by the configuration"
+    yield f"policy: sha256 {escape(result.policy_sha256)}"
+    if result.lock is not None:
+        yield f"lock: {escape(result.lock)}"
+
+
+def _next(result: CheckResult) -> Section:
+    rows = []
+    for step in next_steps(result):
+        line = f"{step.what}: {step.command}" if step.command else step.what
+        rows.append(Row((step.what, step.command), line))
+    return Section("next", "what to do next", tuple(rows))
+
+
+def _receipt(result: CheckResult) -> Iterator[str]:
+    receipt = result.receipt
+    if receipt is None:
+        yield "audit: not recorded"
+        return
+    digest = escape(receipt.sha256)
+    yield f"audit: {escape(receipt.stream)} entry {receipt.seq} sha256 {digest}"
+    yield f"verify: quarantine audit verify --head {receipt.seq}:{digest}"

@@ -1,0 +1,218 @@
+"""What several reports read out of a result: who pulled an item in, what went wrong, how many of what.
+
+Texts that come from here are escaped already.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from quarantine.model import (
+    CheckResult,
+    Item,
+    JudgedItem,
+    Location,
+    Outcome,
+    OutcomeKind,
+    Purl,
+    Subject,
+    Verdict,
+)
+from quarantine.report.escape import escape, escape_prose
+
+__all__ = [
+    "NOT_EVALUATED",
+    "Problem",
+    "Requirers",
+    "by_verdict",
+    "counted",
+    "headline",
+    "label",
+    "problems",
+    "subject_label",
+    "timestamp",
+    "tolerated",
+    "troubles",
+]
+
+
+def timestamp(moment: datetime) -> str:
+    """An aware time as RFC 3339 in UTC, to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def label(item: Item) -> str:
+    """What people call the item: `name version`, or `name @ …` for one that is named by where it lies."""
+    if item.version is not None:
+        return escape(f"{item.name} {item.version}")
+    return escape(item.name if item.reference is None else f"{item.name} @ {item.reference.text}")
+
+
+def subject_label(subject: Subject) -> str:
+    """The file and the target that it was judged for."""
+    return f"{escape(subject.file)} ({subject.target})"
+
+
+def troubles(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """The outcomes that keep something from being allowed: failures first, then what is unknown."""
+    found = tuple(outcomes)
+    return tuple(o for kind in (OutcomeKind.FAIL, OutcomeKind.UNKNOWN) for o in found if o.kind is kind)
+
+
+def by_verdict(result: CheckResult, verdict: Verdict) -> tuple[JudgedItem, ...]:
+    """The items with that verdict, in the result's order."""
+    return tuple(judged for judged in result.items if judged.verdict is verdict)
+
+
+def tolerated(result: CheckResult) -> tuple[int, int]:
+    """How many advisories affect allowed items, and how many such items there are."""
+    affected = [judged for judged in by_verdict(result, Verdict.ALLOWED) if judged.findings]
+    return len({finding.id for judged in affected for finding in judged.findings or ()}), len(affected)
+
+
+class Requirers:
+    """Who pulled whom in, over all items of a result."""
+
+    def __init__(self, result: CheckResult) -> None:
+        self._result = result
+        self._items: dict[Purl, list[Item]] = {}
+        for judged in result.items:
+            self._items.setdefault(judged.item.purl, []).append(judged.item)
+
+    def chain(self, item: Item) -> tuple[Item, ...]:
+        """The shortest way from the item's requirer to a line of the user's file; empty where it has one itself.
+
+        Also empty where no way leads to one.
+        """
+        if item.location is not None:
+            return ()
+        ways: deque[tuple[Item, ...]] = deque([(item,)])
+        seen: set[Purl] = {item.purl}
+        while ways:
+            way = ways.popleft()
+            for requirer in self._requirers(way[-1], seen):
+                longer = (*way, requirer)
+                if requirer.location is not None:
+                    return longer[1:]
+                ways.append(longer)
+        return ()
+
+    def _requirers(self, item: Item, seen: set[Purl]) -> Iterator[Item]:
+        for purl in item.required_by:
+            if purl in seen:
+                continue
+            seen.add(purl)
+            yield from (other for other in self._items.get(purl, ()) if set(other.subjects) & set(item.subjects))
+
+    def place(self, item: Item) -> Location | None:
+        """The line of the user's file that asks for the item, or for what pulled it in; None where none is known."""
+        if item.location is not None:
+            return item.location
+        chain = self.chain(item)
+        return chain[-1].location if chain else None
+
+    def place_or_file(self, item: Item) -> Location:
+        """The same, else the first line of the first file that the item was judged for."""
+        place = self.place(item)
+        if place is not None:
+            return place
+        files = [self._result.subjects[index].file for index in item.subjects if index < len(self._result.subjects)]
+        return Location(file=files[0] if files else "", line=1)
+
+    def wanted_by(self, item: Item) -> str:
+        """The requirers from the nearest to the direct one, as `a 1.0 < b 2.0`; "" for a direct requirement."""
+        if not item.required_by:
+            return ""
+        others = len(set(item.required_by)) - 1
+        known = (other for purl in item.required_by[:1] for other in self._items.get(purl, ())[:1])
+        chain = self.chain(item) or tuple(known)
+        nearest = " < ".join(map(label, chain)) if chain else escape(item.required_by[0])
+        return nearest + (f" and {others} more" if others else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One outcome that stands in the way: what it is about (escaped), its rule, and the place to show it at."""
+
+    about: str
+    rule: str
+    failed: bool
+    message: str
+    place: Location | None
+    judged: JudgedItem | None = None
+
+
+def problems(result: CheckResult) -> tuple[Problem, ...]:
+    """Everything that keeps the result from being allowed: preconditions, then files, then items in their order.
+
+    An item that isn't allowed although no rule speaks against it (nothing was evaluated) is a problem too.
+    """
+    requirers = Requirers(result)
+    first = Location(file=result.subjects[0].file, line=1) if result.subjects else None
+    found = [_problem("precondition", outcome, outcome.location or first) for outcome in troubles(result.preconditions)]
+    for subject in result.subjects:
+        start = Location(file=subject.file, line=1)
+        found += [_problem(subject_label(subject), o, o.location or start) for o in troubles(subject.outcomes)]
+    for judged in result.items:
+        place = requirers.place_or_file(judged.item)
+        about = label(judged.item)
+        against = troubles(judged.outcomes)
+        found += [_problem(about, outcome, outcome.location or place, judged) for outcome in against]
+        if not against and judged.verdict is not Verdict.ALLOWED:
+            found.append(_problem(about, NOT_EVALUATED, place, judged))
+    return tuple(found)
+
+
+NOT_EVALUATED = Outcome(rule="none", kind=OutcomeKind.UNKNOWN, message="no rule could be evaluated")
+
+
+def _problem(about: str, outcome: Outcome, place: Location | None, judged: JudgedItem | None = None) -> Problem:
+    return Problem(
+        about=about,
+        rule=escape(outcome.rule),
+        failed=outcome.kind is OutcomeKind.FAIL,
+        message=escape_prose(outcome.message),
+        place=place,
+        judged=judged,
+    )
+
+
+def headline(result: CheckResult) -> str:
+    """The verdict in one line, the word in capitals first."""
+    stage = escape(result.stage)
+    match result.subjects:
+        case ():
+            what = f"nothing ({stage})"
+        case (subject,):
+            what = f"{escape(subject.file)} ({subject.target}, {stage})"
+        case subjects:
+            files, targets = ({s.file for s in subjects}, {s.target for s in subjects})
+            what = f"{counted(len(files), 'file')} for {counted(len(targets), 'target')} ({stage})"
+    return f"{result.verdict.upper()} {what}: {', '.join(_counts(result))}"
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with its noun, in the plural where it must be."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _counts(result: CheckResult) -> Iterator[str]:
+    verdicts = Counter(judged.verdict for judged in result.items)
+    total = counted(len(result.items), "package")
+    refused, undecided = verdicts[Verdict.DENIED], verdicts[Verdict.UNDECIDED]
+    if refused:
+        yield f"{refused} of {total} refused"
+    if undecided:
+        yield f"{undecided} undecided" if refused else f"{undecided} of {total} undecided"
+    if not refused and not undecided:
+        yield total
+    against = [outcome for subject in result.subjects for outcome in troubles(subject.outcomes)]
+    failed = sum(outcome.kind is OutcomeKind.FAIL for outcome in against)
+    if failed:
+        yield f"{counted(failed, 'rule')} of the file failed"
+    if len(against) > failed:
+        yield f"{counted(len(against) - failed, 'rule')} of the file unknown"
+    unmet = len(troubles(result.preconditions))
+    if unmet:
+        yield f"{counted(unmet, 'precondition')} not met"

@@ -1,0 +1,316 @@
+"""requirements.txt, with everything that pip knows of it, and nothing of it obeyed.
+
+Lines are split, joined and cut as pip does it: a form feed or U+2028 ends a line, a backslash at the end joins the next
+one, `#` after a blank begins a comment. What pip would do beyond installing named versions becomes a `Directive` or a
+`Reference`; environment variables are never expanded; includes are followed inside the root only.
+
+A file in which every requirement is pinned and hashed is a lock. Hashes on only some are a problem: pip refuses it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from quarantine.errors import SpecError
+from quarantine.model import Directive, EnvironmentSpec, Location, Needs, Requirement, SourceFile
+from quarantine.spec.hashed import as_lock
+from quarantine.spec.options import Effect, Option, effect, parse_options, split_options
+from quarantine.spec.requirement import digest, parse_requirement
+from quarantine.spec.text import MAX_REQUIREMENTS, Problems, decode, quote, redact
+
+__all__ = ["Line", "logical_lines", "read"]
+
+MAX_DEPTH = 16
+MAX_FILES = 256
+MAX_LOGICAL_LINE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A logical line without its comment, and the number (from 1, as editors count) of its first physical line."""
+
+    number: int
+    text: str
+    comment: str = ""
+
+
+def read(file: str, files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
+    """What a requirements file and all that it includes ask for, or the files that are still needed to tell.
+
+    Raises SpecError with every problem of all files together.
+    """
+    reader = _Reader(files=files)
+    reader.read(file, constraint=False, chain=())
+    if reader.needed:
+        return Needs(tuple(reader.needed), wanted_by=tuple(reader.needed.values()))
+    problems = reader.problems
+    locked = as_lock(reader.requirements, reader.via, problems, required=reader.require_hashes)
+    if not reader.requirements and not reader.directives and not len(problems):
+        problems.add(file, None, "no requirements found")
+    problems.check()
+    return EnvironmentSpec(
+        file=file,
+        format="requirements",
+        requirements=() if locked is not None else tuple(reader.requirements),
+        constraints=tuple(reader.constraints),
+        directives=tuple(reader.directives),
+        locked=locked,
+        sources=tuple(reader.sources),
+    )
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+def logical_lines(text: str) -> Iterator[Line]:
+    """The logical lines of a requirements file; comments alone on a line come too, with an empty `text`."""
+    first = 0
+    joined: list[str] = []
+    for number, line in _physical_lines(text):
+        comment = line.lstrip().startswith("#")
+        if line.endswith("\\") and not comment:
+            first = first if joined else number
+            joined.append(line.strip("\\"))
+            continue
+        # a comment ends a continuation, and must stay a comment when it is joined to something
+        joined.append(f" {line}" if comment else line)
+        yield _without_comment(first if len(joined) > 1 else number, "".join(joined))
+        joined = []
+    if joined:
+        yield _without_comment(first, "".join(joined))
+
+
+def _physical_lines(text: str) -> Iterator[tuple[int, str]]:
+    number = 1
+    for line in text.splitlines(keepends=True):
+        content = line.rstrip("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+        yield number, content
+        number += line.endswith(("\n", "\r"))
+
+
+def _without_comment(number: int, line: str) -> Line:
+    start = line.find("#")
+    while start > 0 and not line[start - 1].isspace():
+        start = line.find("#", start + 1)
+    if start < 0:
+        return Line(number=number, text=line.strip())
+    return Line(number=number, text=line[:start].strip(), comment=line[start + 1 :].strip())
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """Gathers what a file and its includes ask for; used once."""
+
+    files: Mapping[str, bytes]
+    problems: Problems = field(default_factory=Problems)
+    needed: dict[str, Location] = field(default_factory=dict)
+    seen: set[tuple[str, bool]] = field(default_factory=set)
+    sources: dict[SourceFile, None] = field(default_factory=dict)
+    requirements: list[Requirement] = field(default_factory=list)
+    constraints: list[Requirement] = field(default_factory=list)
+    directives: list[Directive] = field(default_factory=list)
+    via: list[tuple[str, ...]] = field(default_factory=list)
+    require_hashes: bool = False
+    full: bool = False
+
+    def read(self, file: str, *, constraint: bool, chain: tuple[str, ...]) -> None:
+        """Reads one file that is there; a file included twice in the same role says nothing new."""
+        if (file, constraint) in self.seen:
+            return
+        self.seen.add((file, constraint))
+        data = self.files[file]
+        self.sources[SourceFile(path=file, sha256=hashlib.sha256(data).hexdigest())] = None
+        try:
+            text = decode(file, data)
+        except SpecError as error:
+            self.problems.extend(error)
+            return
+        notes: list[str] = []
+        open_notes = False
+        for line in logical_lines(text):
+            if line.text:
+                self._close_notes(notes, open_notes=open_notes)
+                before = len(self.requirements)
+                self._line(line, constraint=constraint, chain=(*chain, file))
+                open_notes = len(self.requirements) > before
+                notes = []
+            notes.append(line.comment)
+            if self.full:
+                break
+        self._close_notes(notes, open_notes=open_notes)
+
+    def _close_notes(self, notes: list[str], *, open_notes: bool) -> None:
+        """Keeps the comments that followed a requirement; compilers note there who pulled it in."""
+        if open_notes:
+            self.via[-1] = tuple(notes)
+
+    def _line(self, line: Line, *, constraint: bool, chain: tuple[str, ...]) -> None:
+        location = Location(file=chain[-1], line=line.number)
+        if len(line.text) > MAX_LOGICAL_LINE:
+            self._problem(
+                location, f"a joined line of {len(line.text)} characters: at most {MAX_LOGICAL_LINE} are read"
+            )
+            return
+        variable = "${" in line.text
+        if variable:
+            # pip would put the value of an environment variable here: what it is can't be known
+            self._directive("environment-variable", line.text, location)
+        text, option_text = split_options(line.text)
+        try:
+            options, left = parse_options(option_text) if option_text else ((), ())
+        except ValueError as error:
+            self._problem(location, str(error))
+            return
+        editable = any(effect(option) is Effect.EDITABLE for option in options)
+        if left and not (editable and left[0].startswith(";")):
+            self._problem(location, _ignored(left))
+        elif text:
+            self._requirement(text, options, location, constraint=constraint, variable=variable)
+        else:
+            for option in options:
+                self._option(option, location, constraint=constraint, chain=chain, variable=variable)
+            if any(effect(option) is Effect.HASH for option in options) and not editable:
+                self._problem(location, "--hash without a requirement: does the line before lack its '\\' at the end?")
+
+    def _requirement(
+        self, text: str, options: tuple[Option, ...], location: Location, *, constraint: bool, variable: bool
+    ) -> None:
+        """A requirement with the options behind it; pip ignores most of those there, other installers need not."""
+        hashes = [option.value or "" for option in options if effect(option) is Effect.HASH]
+        for option in options:
+            match effect(option):
+                case Effect.EDITABLE | Effect.INCLUDE | Effect.CONSTRAIN:
+                    self._problem(location, f"{option.name} behind a requirement: give it a line of its own")
+                case Effect.JUDGED:
+                    self._directive(option.name, str(option), location)
+                case Effect.REQUIRE_HASHES:
+                    self.require_hashes = True
+                case Effect.HASH | Effect.HARMLESS:
+                    pass
+        if variable:
+            return
+        try:
+            digests = frozenset(map(digest, hashes))
+            requirement = parse_requirement(text, location)
+        except ValueError as error:
+            self._problem(location, str(error))
+            return
+        if digests:
+            requirement = replace(requirement, digests=digests | requirement.digests)
+        self._keep(requirement, constraint=constraint)
+
+    def _option(
+        self, option: Option, location: Location, *, constraint: bool, chain: tuple[str, ...], variable: bool
+    ) -> None:
+        """An option on a line without a requirement."""
+        match effect(option):
+            case Effect.JUDGED:
+                self._directive(option.name, str(option), location)
+            case Effect.REQUIRE_HASHES:
+                self.require_hashes = True
+            case Effect.EDITABLE if not variable:
+                try:
+                    self._keep(parse_requirement(option.value or "", location, editable=True), constraint=constraint)
+                except ValueError as error:
+                    self._problem(location, str(error))
+            case Effect.INCLUDE | Effect.CONSTRAIN if not variable:
+                # pip: `-r` inside a constraints file is a requirements file again
+                self._include(option, location, constraint=effect(option) is Effect.CONSTRAIN, chain=chain)
+            case _:
+                pass
+
+    def _include(self, option: Option, location: Location, *, constraint: bool, chain: tuple[str, ...]) -> None:
+        value = option.value or ""
+        if _is_remote(value):
+            self._directive("remote-include", str(option), location)
+            return
+        try:
+            path = _path_in_root(chain[-1], value)
+        except ValueError as error:
+            self._problem(location, str(error))
+            return
+        if path is None:
+            self._directive("include-outside-root", str(option), location)
+        elif path in chain:
+            cycle = " -> ".join((*chain[chain.index(path) :], path))
+            self._problem(location, f"includes form a cycle: {cycle}")
+        elif len(chain) > MAX_DEPTH:
+            self._problem(location, f"includes are nested deeper than {MAX_DEPTH}: {' -> '.join((*chain, path))}")
+        elif len(self.seen) + len(self.needed) >= MAX_FILES:
+            self._problem(location, f"more than {MAX_FILES} files are included")
+        elif path not in self.files:
+            self.needed.setdefault(path, location)
+        else:
+            self.read(path, constraint=constraint, chain=chain)
+
+    def _keep(self, requirement: Requirement, *, constraint: bool) -> None:
+        if len(self.requirements) + len(self.constraints) >= MAX_REQUIREMENTS:
+            self._problem(requirement.location, f"more than {MAX_REQUIREMENTS} requirements")
+            self.full = True
+        elif not constraint:
+            self.requirements.append(requirement)
+            self.via.append(())
+        elif requirement.name is None:
+            self._problem(requirement.location, "a constraint without a name: pip refuses it")
+        elif requirement.extras:
+            self._problem(requirement.location, f"a constraint with extras ({', '.join(requirement.extras)})")
+        else:
+            self.constraints.append(requirement)
+            if requirement.reference is not None:
+                # pip takes the package from there as soon as anything needs it
+                text = f"{requirement.name} @ {requirement.reference.text}"
+                self._directive("constraint-reference", text, requirement.location)
+
+    def _directive(self, option: str, text: str, location: Location) -> None:
+        self.directives.append(Directive(option=option, text=redact(text), location=location))
+
+    def _problem(self, location: Location, message: str) -> None:
+        self.problems.add(location.file, location.line, message)
+
+
+def _ignored(left: tuple[str, ...]) -> str:
+    words = quote(" ".join(left))
+    if left[0] == "-":
+        return "'-' begins a list item of YAML: conda environments are not read as requirements"
+    return f"{words} stands behind an option, where pip ignores it: give it a line of its own"
+
+
+# --- includes ---------------------------------------------------------------------------------------------------------
+
+
+def _is_remote(value: str) -> bool:
+    scheme = value.partition(":")[0].lower()
+    return scheme != "file" and ("://" in value or (":" in value and scheme in {"http", "https"}))
+
+
+def _path_in_root(including: str, value: str) -> str | None:
+    """The path that an include means, relative to the root; None when it leads out of the root.
+
+    Raises ValueError where the answer would depend on the disk: `a/..` is not here if `a` is a link.
+    """
+    if not value:
+        raise ValueError("an include without a path")
+    if value.lower().startswith("file:") or value.startswith("/") or value[1:3] in {":/", ":\\"}:
+        return None
+    if "\\" in value:
+        raise ValueError(f"a backslash in the path {quote(value)}: write '/' between folders")
+    steps = including.split("/")[:-1]
+    below = False
+    for step in value.split("/"):
+        if step in {"", "."}:
+            continue
+        if step != "..":
+            steps.append(step)
+            below = True
+        elif below:
+            raise ValueError(f"the path {quote(value)} goes down and up again: write it without '..' after a folder")
+        elif not steps:
+            return None
+        else:
+            steps.pop()
+    if not steps or not below:
+        raise ValueError(f"{quote(value)} is a folder: an include names a file")
+    return "/".join(steps)

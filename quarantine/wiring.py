@@ -1,0 +1,212 @@
+"""Settings -> adapters: the one place that knows which system stands behind which port."""
+
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from quarantine import __version__
+from quarantine.audit.record import Json
+from quarantine.config import Environment, Settings
+from quarantine.errors import ConfigError, Problem, UpstreamError
+from quarantine.model import Ecosystem, parse_name
+from quarantine.policy.load import Policy, load
+from quarantine.policy.stage import Upstream
+from quarantine.ports import AdvisoryService, AuditLog, Index
+
+if TYPE_CHECKING:
+    from quarantine.adapters.local_log import LocalLog
+    from quarantine.io.http import HttpClient
+    from quarantine.pipeline.check import CheckPorts
+
+__all__ = [
+    "advisory_service",
+    "audit_log",
+    "check_ports",
+    "http_client",
+    "local_actor",
+    "policy",
+    "policy_files",
+    "probe_folder",
+    "probe_index",
+    "uv_version",
+]
+
+MAX_POLICY_FILES = 100
+
+
+def policy(settings: Settings, now: datetime) -> Policy:
+    """The policy in force. ConfigError with every problem in its files."""
+    return load(policy_files(settings.allowlists), now=now, folder=str(settings.allowlists))
+
+
+def policy_files(folder: Path) -> Mapping[str, bytes]:
+    """The YAML files of a folder of allowlists, by name; ConfigError when it can't be read."""
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+        if len(names) > MAX_POLICY_FILES:
+            raise ConfigError([Problem(file=str(folder), message=f"more than {MAX_POLICY_FILES} lists")])
+        return {name: (folder / name).read_bytes() for name in names}
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        advice = "expected the folder of allowlists: run `quarantine init`, or set `allowlists:`"
+        raise ConfigError([Problem(file=str(error.filename or folder), message=f"{reason}: {advice}")]) from error
+
+
+def audit_log(settings: Settings) -> "LocalLog":
+    """The audit log of the store."""
+    from quarantine.adapters.local_log import LocalLog  # noqa: PLC0415  # imported where it is used
+
+    return LocalLog(settings.store / "log")
+
+
+def advisory_service(settings: Settings, environment: Environment, now: datetime) -> AdvisoryService:
+    """The source of advisories that the configuration names."""
+    if settings.advisory_service == "pip-audit":
+        from quarantine.adapters.pip_audit import PipAudit  # noqa: PLC0415  # imported where it is used
+
+        return PipAudit(now=now, service_url=settings.advisory_service_url, environment=environment.passed_on)
+    from quarantine.adapters.osv import OsvDatabase  # noqa: PLC0415  # imported where it is used
+
+    return OsvDatabase(settings.database, accepted_until=settings.advisory_accepted_until)
+
+
+def http_client(urls: Iterable[str], environment: Environment) -> "HttpClient":
+    """A client that may ask the origins of these URLs, and no other."""
+    from quarantine.io.http import HttpClient  # noqa: PLC0415  # imported where it is used
+
+    proxies = {
+        name.removesuffix("_PROXY").lower(): value
+        for name, value in environment.passed_on.items()
+        if name.endswith("_PROXY")
+    }
+    return HttpClient(allowed=tuple(urls), user_agent=f"quarantine/{__version__}", proxies=proxies)
+
+
+def check_ports(
+    settings: Settings, policy: Policy, environment: Environment, now: datetime, *, offline: bool
+) -> "CheckPorts":
+    """What a check needs of the outside world."""
+    from quarantine.adapters.local_store import LocalStore, write_file  # noqa: PLC0415  # imported where it is used
+    from quarantine.adapters.uv import UvResolver  # noqa: PLC0415
+    from quarantine.pipeline.check import CheckPorts  # noqa: PLC0415
+
+    upstreams = _python(policy)
+    logins = _logins(upstreams, environment)
+    return CheckPorts(
+        resolver=UvResolver(
+            upstreams=upstreams,
+            reserved=policy.upstream_of_reserved,
+            cache_dir=settings.cache,
+            environ=environment.passed_on,
+            logins=logins,
+            time_limit_seconds=settings.time_limit_seconds,
+            offline=offline,
+        ),
+        index=_index(settings, policy, upstreams, logins, environment, now, offline=offline),
+        advisories=advisory_service(settings, environment, now),
+        log=audit_log(settings),
+        store=LocalStore(settings.store),
+        write=write_file,
+    )
+
+
+def _python(policy: Policy) -> tuple[Upstream, ...]:
+    return tuple(upstream for upstream in policy.upstreams if upstream.type is Ecosystem.PYPI)
+
+
+def _logins(upstreams: Collection[Upstream], environment: Environment) -> dict[str, tuple[str, str]]:
+    """User and password by upstream. A variable holds `user:password`, or a token that needs no user."""
+    logins: dict[str, tuple[str, str]] = {}
+    for upstream in upstreams:
+        if upstream.credentials is None:
+            continue
+        kind, _, name = upstream.credentials.partition(":")
+        if kind == "azure":
+            from quarantine.adapters.azure_token import feed_token  # noqa: PLC0415  # imported where it is used
+
+            logins[upstream.name] = ("azure", feed_token())
+            continue
+        secret = environment.secret(name)
+        if secret is None:
+            raise UpstreamError(f"upstream {upstream.name} needs the environment variable {name}: it isn't set")
+        user, colon, password = secret.reveal().partition(":")
+        logins[upstream.name] = (user, password) if colon else ("token", user)
+    return logins
+
+
+def _index(
+    settings: Settings,
+    policy: Policy,
+    upstreams: tuple[Upstream, ...],
+    logins: Mapping[str, tuple[str, str]],
+    environment: Environment,
+    now: datetime,
+    *,
+    offline: bool,
+) -> Index:
+    from quarantine.adapters.simple_index import SimpleIndex  # noqa: PLC0415  # imported where it is used
+    from quarantine.adapters.uv import default_index_url  # noqa: PLC0415
+
+    return SimpleIndex(
+        upstreams=upstreams,
+        reserved=policy.upstream_of_reserved,
+        http=http_client([upstream.url or default_index_url(settings.cache) for upstream in upstreams], environment),
+        cache_dir=settings.cache,
+        now=now,
+        max_age_seconds=settings.page_cache_seconds,
+        offline=offline,
+        default_url=lambda: default_index_url(settings.cache),
+        logins=logins,
+    )
+
+
+# --- what doctor asks -------------------------------------------------------------------------------------------------
+
+
+def local_actor() -> dict[str, Json]:
+    """Who runs this, as the operating system says: a name that nobody has verified."""
+    import pwd  # noqa: PLC0415  # imported where it is used
+
+    user = os.getuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    return {"kind": "local", "name": name, "verified": False}
+
+
+def uv_version() -> str:
+    """uv's version and where it is; UpstreamError when its wheel isn't installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  # imported where it is used
+
+    try:
+        return f"uv {version('uv')}"
+    except PackageNotFoundError:
+        raise UpstreamError("uv is not installed") from None
+
+
+def probe_folder(folder: Path) -> str:
+    """The folder, after a file was written to it and taken away; UpstreamError when that can't be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UpstreamError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
+    return str(folder)
+
+
+def probe_index(
+    settings: Settings, policy: Policy, environment: Environment, now: datetime, upstream: Upstream
+) -> str:
+    """What one upstream answers when it is asked for a project that any large one has; UpstreamError when it fails."""
+    logins = _logins((upstream,), environment)
+    index = _index(settings, policy, (upstream,), logins, environment, now, offline=False)
+    name = parse_name("pip")
+    found = index.pages((name,), lambda _: None)[name]
+    place = "the default index" if upstream.url is None else urlsplit(upstream.url).hostname or ""
+    return f"{place} answers" if found is not None else f"{place} answers (it has no project {name})"

@@ -1,0 +1,145 @@
+"""Configuration: from file and environment to frozen settings."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from quarantine.config import Secret, find_config, load_settings, read_environment, schema, shipped
+from quarantine.errors import ConfigError
+from quarantine.model import Target
+
+EMPTY = read_environment({})
+
+
+def _write(folder: Path, text: str) -> Path:
+    file = folder / "quarantine.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_file_gives_settings_with_paths_beside_it(tmp_path: Path) -> None:
+    """Relative paths are relative to the configuration file, and every default is filled in."""
+    file = _write(
+        tmp_path,
+        "version: 1\nproject: demo\ncache: c\ntargets:\n  - {python: '3.10', platform: linux-x86_64}\n"
+        "advisories: {source: advisories, accept_age_until: 2027-01-31}\n",
+    )
+
+    settings = load_settings(file, EMPTY, tmp_path)
+
+    assert settings.file == file
+    assert settings.project == "demo"
+    assert settings.allowlists == tmp_path / "allowlists"
+    assert settings.store == tmp_path / ".quarantine"
+    assert settings.database == tmp_path / ".quarantine" / "advisories.sqlite"
+    assert settings.cache == tmp_path / "c"
+    assert settings.targets == (Target("3.10", "linux-x86_64"),)
+    assert settings.advisory_source == str(tmp_path / "advisories")
+    assert settings.advisory_service == "osv"
+    assert settings.advisory_max_age == timedelta(hours=48)
+    assert settings.advisory_accepted_until == datetime(2027, 2, 1, tzinfo=UTC)
+    assert settings.time_limit_seconds == 90
+    assert settings.page_cache_seconds == 600
+
+
+def test_without_a_file_the_embedded_default_holds(tmp_path: Path) -> None:
+    """No configuration at all means the shipped allowlists and this machine as the target."""
+    settings = load_settings(None, read_environment({"QUARANTINE_CACHE": str(tmp_path / "cache")}), tmp_path)
+
+    assert settings.file is None
+    assert settings.allowlists == shipped("allowlists")
+    assert settings.store == tmp_path / ".quarantine"
+    assert settings.cache == tmp_path / "cache"
+    assert len(settings.targets) == 1
+
+
+def test_the_nearest_file_upward_is_found(tmp_path: Path) -> None:
+    """A configuration above the working directory is in force there."""
+    file = _write(tmp_path, "version: 1\nproject: demo\n")
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+
+    assert find_config(folder) == file
+
+
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    """QUARANTINE_CONFIG is used where no option is given."""
+    file = _write(tmp_path, "version: 1\nproject: named\n")
+
+    assert load_settings(None, read_environment({"QUARANTINE_CONFIG": str(file)}), Path("/")).project == "named"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 2\nproject: x\n", "1:1: invalid enum value 2: expected 1 (version)"),
+        ("version: 1\n", "1:1: missing key `project`"),
+        ("version: 1\nproject: x\nstor: y\n", "3:1: unknown key 'stor'"),
+        ("version: 1\nproject: a/b\n", "2:1: 'a/b' is not a project name: expected up to 64 of A-Z a-z 0-9 . _ -"),
+        ("version: 1\nproject: x\nstore: ''\n", "3:1: store is empty: expected a folder"),
+        (
+            "version: 1\nproject: x\ntargets:\n  - {python: 3.10, platform: linux-x86_64}\n",
+            "4:6: expected text, got `float` (targets.0.python)",
+        ),
+        (
+            "version: 1\nproject: x\ntargets:\n  - {python: '3.10', platform: amiga}\n",
+            "4:5: 'amiga' is not a platform: expected one of linux-x86_64, linux-aarch64, macos-arm64, windows-x86_64",
+        ),
+        (
+            "version: 1\nproject: x\ntargets:\n  - {python: '2.7', platform: linux-x86_64}\n",
+            "4:5: '2.7' is not a Python version: expected one like 3.11",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    """Every mistake names file, line and column, what was found and what is expected."""
+    file = _write(tmp_path, text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, EMPTY, tmp_path)
+
+    assert str(caught.value) == f"{file}:{message}"
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    """A configuration that was named but isn't there is an error, never the default."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path / "none.yaml", EMPTY, tmp_path)
+
+    assert str(caught.value) == f"{tmp_path / 'none.yaml'}: can't be read: no such file or directory"
+
+
+def test_a_secret_is_never_printed() -> None:
+    """Neither the secret nor the environment that holds it shows its value."""
+    environment = read_environment({"FEED_TOKEN": "canary-value"})
+    secret = environment.secret("FEED_TOKEN")
+
+    assert isinstance(secret, Secret)
+    assert secret.reveal() == "canary-value"
+    assert "canary-value" not in f"{secret!r} {secret} {environment!r}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "ci"),
+    [({}, None), ({"TF_BUILD": "True"}, "azure-pipelines"), ({"GITHUB_ACTIONS": "true"}, "github-actions")],
+)
+def test_the_ci_system_is_recognised(variables: dict[str, str], ci: str | None) -> None:
+    """Each system says by its own variable that it is there."""
+    assert read_environment(variables).ci == ci
+
+
+def test_proxies_and_certificates_are_passed_on_in_upper_case() -> None:
+    """A child process gets these few variables, whichever case they came in, and no other."""
+    environment = read_environment({"https_proxy": "http://p:1", "SSL_CERT_FILE": "/c", "UV_INDEX_URL": "http://evil"})
+
+    assert dict(environment.passed_on) == {"SSL_CERT_FILE": "/c", "HTTPS_PROXY": "http://p:1"}
+
+
+def test_the_schema_knows_every_key() -> None:
+    """Editors get the keys that the reader accepts."""
+    definitions = schema()["$defs"]
+
+    assert isinstance(definitions, dict)
+    assert sorted(definitions["_File"]["properties"]) == [
+        "advisories", "allowlists", "cache", "project", "resolver", "store", "targets", "version",
+    ]  # fmt: skip
