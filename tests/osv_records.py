@@ -37,8 +37,8 @@ def bundle(*records: bytes) -> bytes:
     """A zip of records, as the OSV export has it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for data in records:
-            archive.writestr(f"{json.loads(data)['id']}.json", data)
+        for number, data in enumerate(records):
+            archive.writestr(f"{number}-{json.loads(data)['id']}.json", data)
     return file.getvalue()
 
 

@@ -172,7 +172,7 @@ DENIED = CheckResult(
             outcomes=(
                 Outcome(rule="locked", kind=OutcomeKind.FAIL, message="production takes only input with hashes"),
                 Outcome(
-                    rule="directives",
+                    rule="index-option",
                     kind=OutcomeKind.FAIL,
                     message="--extra-index-url https://reader:canary@index.example.org/simple would add an index",
                     evidence=(("option", "--extra-index-url"),),
@@ -193,7 +193,7 @@ DENIED = CheckResult(
                     rule="vulnerability",
                     kind=OutcomeKind.FAIL,
                     message="CVE-2018-18074 is high (7.5), fixed in 2.20.0",
-                    evidence=(("ids", ("CVE-2018-18074",)), ("fixed", ("2.20.0",))),
+                    evidence=(("ids", ("CVE-2018-18074",)), ("fixed", ("2.20.0",)), ("records", 2), ("score", None)),
                 ),
                 findings=(HIGH, LOW),
             ),
@@ -218,7 +218,7 @@ DENIED = CheckResult(
         replace(
             judged(
                 item("orphan", "0.1", required_by=("nowhere==1.0",)),
-                Outcome(rule="advisories", kind=OutcomeKind.UNKNOWN, message="the advisory source did not answer"),
+                Outcome(rule="vulnerability", kind=OutcomeKind.UNKNOWN, message="the advisory source did not answer"),
                 findings=None,
             ),
             item=replace(item("orphan", "0.1", required_by=("nowhere==1.0",)), subjects=(1,)),

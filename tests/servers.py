@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -23,11 +24,11 @@ HTML = "text/html; charset=utf-8"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request as it came in. `path` includes the query."""
+    """A request as it came in. `path` includes the query; headers are looked up in any case, None where absent."""
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            answer = server.respond(Asked(method=self.command, path=self.path, headers=dict(self.headers.items())))
+            answer = server.respond(Asked(method=self.command, path=self.path, headers=self.headers))
             if answer.hang:
                 server.wait_for_close()
                 self.close_connection = True

@@ -10,7 +10,7 @@ Nothing is repaired here, and nothing is read: lines come in, values go out.
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +33,7 @@ __all__ = [
     "Head",
     "Tampered",
     "Verified",
+    "entries",
     "extend",
     "genesis",
     "head_of",
@@ -150,6 +151,25 @@ def recovered(like: Draft, entry_id: str, *, file: str, sha256: str, size: int) 
         subject=file,
         data={"file": file, "bytes": size, "sha256": sha256},
     )
+
+
+def entries(stream: str, lines: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries on the stored lines of a stream, from its first on, each only after it proved to be in its place.
+
+    IntegrityError at the first that isn't: nothing that was changed is ever given out, unless it is the last.
+    """
+    prev = genesis(stream)
+    for seq, line in enumerate(lines):
+        problem: Tampered | str | None
+        try:
+            entry = parse_entry(line)
+            problem = _misplaced(stream, entry, seq=seq, prev=prev, required=None)
+        except IntegrityError as error:
+            problem = str(error)
+        if problem is not None:
+            raise IntegrityError(f"the audit log {stream} was changed at line {seq + 1}: {problem}: stop and look")
+        yield entry
+        prev = entry.sha256
 
 
 def verify(

@@ -133,12 +133,13 @@ def _tell_ci(session: Session, result: "CheckResult") -> None:
         return
     from quarantine.report import annotations  # noqa: PLC0415  # only in CI
 
+    commands = annotations.github(result) if environment.ci == "github-actions" else annotations.azure_pipelines(result)
+    if commands:
+        session.say(commands.rstrip("\n"))
     if environment.ci == "github-actions":
-        session.say(annotations.github(result).rstrip("\n"))
         if environment.github_step_summary is not None:
             _append(session, environment.github_step_summary, annotations.summary(result))
         return
-    session.say(annotations.azure_pipelines(result).rstrip("\n"))
     if environment.temp_folder is not None:
         file = environment.temp_folder / f"quarantine-{os.getpid()}.md"
         if _append(session, file, annotations.summary(result)):

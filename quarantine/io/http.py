@@ -388,10 +388,10 @@ def _failure(target: Target, error: Exception, timeout: float) -> UpstreamError:
             return UpstreamError(f"{origin}: no trusted TLS connection ({_cause(error)})")
         case errors.DecodeError():
             return UpstreamError(f"{target}: the body is not in the encoding that its headers name")
+        case errors.NewConnectionError():  # a kind of ConnectTimeoutError
+            return _TransientError(f"{origin}: no connection ({_cause(error)})")
         case errors.ConnectTimeoutError() | errors.ReadTimeoutError():
             return _TransientError(f"{target}: silent for {timeout:g} s")
-        case errors.NewConnectionError():
-            return _TransientError(f"{origin}: no connection ({_cause(error)})")
         case errors.ProtocolError() | OSError():
             return _TransientError(f"{target}: the connection broke off")
         case _:

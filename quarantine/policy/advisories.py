@@ -273,16 +273,18 @@ def _groups(findings: Collection[Finding]) -> Iterator[list[Finding]]:
 
 
 def _merged(group: list[Finding]) -> Finding:
-    group = sorted(group, key=lambda finding: (_precedence(finding.id), finding))
+    group = sorted(group, key=lambda finding: (_precedence(finding.id), finding.summary))
     ids = sorted({identifier for finding in group for identifier in finding.ids}, key=_precedence)
     scores = [finding.score for finding in group if finding.score is not None]
-    fixed = {parse_version(text) for finding in group for text in finding.fixed}
+    # of spellings of one version ("2", "2.0") the longest stays, whatever the order
+    spelled = sorted((text for finding in group for text in finding.fixed), key=len)
+    fixed = {parse_version(text): text for text in spelled}
     return Finding(
         id=ids[0],
         aliases=tuple(sorted(ids[1:])),
         severity=worst(finding.severity for finding in group),
         score=max(scores, key=float, default=None),
-        fixed=tuple(map(str, sorted(fixed))),
+        fixed=tuple(fixed[version] for version in sorted(fixed)),
         malware=any(finding.malware for finding in group) or is_malware(*ids),
         summary=next((finding.summary for finding in group if finding.summary), ""),
     )

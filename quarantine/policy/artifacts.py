@@ -65,7 +65,7 @@ def minimum_age(case: Case) -> Outcome:
             )
             return failed(rule, message, **evidence, allowed_from=free)
         if not untimed:
-            message = f"{case.label} was last uploaded to {day(youngest)}: at least {why} are over"
+            message = f"the youngest file of {case.label} is of {day(youngest)}, at least {why} ago"
             return passed(rule, message, **evidence)
     message = f"{case.item.upstream} gives no upload time for {listing(untimed)}: expected one, to tell its age"
     return unknown(rule, message, files=untimed)

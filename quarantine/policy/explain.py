@@ -37,7 +37,7 @@ class Explanation:
     name: NormalizedName
     version: Version | None
     reserved_for: str | None
-    owners: tuple[str, ...]
+    owners: tuple[Upstream, ...]
     entries: tuple[str, ...]
     stages: tuple[StageExplanation, ...]
 
@@ -54,7 +54,7 @@ def explain(policy: Policy, name: NormalizedName, version: Version | None, now: 
         name=name,
         version=version,
         reserved_for=reserved_for,
-        owners=tuple(upstream.name for upstream in owners),
+        owners=owners,
         entries=_entries(policy, name, now),
         stages=tuple(_stage(policy.stage(stage), name, version, owners, now) for stage in policy.stages),
     )
@@ -79,14 +79,20 @@ def _stage(
     outcomes: list[Outcome] = []
     for upstream in owners:
         case = _case(stage, name, version, upstream.name, now)
-        outcomes += [outcome for rule in (origin.repository, origin.allow_entry) for outcome in (rule(case),)]
+        outcomes += [origin.repository(case), origin.allow_entry(case)]
     case = _case(stage, name, version, owners[0].name if owners else None, now)
     outcomes += [rule(case) for rule in (origin.deny_entry, origin.reserved_name, origin.typosquat)]
     return StageExplanation(
         stage=stage.name,
-        outcomes=tuple(outcome for outcome in outcomes if outcome.kind is not OutcomeKind.NOT_APPLICABLE),
+        outcomes=tuple(outcome for outcome in outcomes if _says_something(outcome)),
         needs=_needs(stage, owners),
     )
+
+
+def _says_something(outcome: Outcome) -> bool:
+    # that an open upstream lets it through stands with the owners, and supposes that the upstream has it
+    opens = outcome.rule == "repository" and outcome.kind is OutcomeKind.PASS
+    return not opens and outcome.kind is not OutcomeKind.NOT_APPLICABLE
 
 
 def _case(

@@ -119,7 +119,7 @@ def _entry(reading: _Reading, path: Path, file: EntryFile | DenyFileEntry) -> En
         added=file.added,
         expires=file.expires,
         allow_yanked=isinstance(file, EntryFile) and file.allow_yanked,
-        place=f"{document.file}:{document.line(path)}",
+        place=f"{document.file.rpartition('/')[2]}:{document.line(path)}",
     )
     if entry.allow_yanked and (entry.exact_version is None or pattern.boundary):
         problems.add(

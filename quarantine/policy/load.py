@@ -309,7 +309,7 @@ def _ignores(document: Document, file: PolicyFile, problems: Problems) -> tuple[
                 owner=item.owner,
                 expires=item.expires,
                 stages=stages,
-                place=f"{document.file}:{document.line(path)}",
+                place=f"{document.file.rpartition('/')[2]}:{document.line(path)}",
             )
         )
     return tuple(ignores)

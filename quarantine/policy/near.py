@@ -31,19 +31,19 @@ class NearNames:
             for form in _forms(name):
                 self._by_form.setdefault(form, []).append(name)
 
-    def nearest(self, name: str) -> str | None:
-        """Another name, a well-known one, that this one resembles; None when it resembles none.
+    def like(self, name: str) -> tuple[str, ...]:
+        """The other well-known names that this one resembles, sorted.
 
-        Near is: one character more, fewer or other, two neighbours swapped, hyphens set differently, or the name with
-        "python" or "py" put before or after it.
+        Alike are names with one character more, fewer or other, with two neighbours swapped, with hyphens set
+        differently, or with "python" or "py" put before or after.
         """
         if len(name) < MIN_LENGTH:
-            return None
+            return ()
         near = {known for form in _forms(name) for known in self._by_form.get(form, ())}
         if len(name) <= self._longest + 1:
             similar = {known for remains in _remains(name) for known in self._by_remains.get(remains, ())}
             near |= {known for known in similar if _one_edit(name, known)}
-        return min(near - {name}, default=None)
+        return tuple(sorted(near - {name}))
 
 
 def _forms(name: str) -> frozenset[str]:

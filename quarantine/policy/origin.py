@@ -133,10 +133,11 @@ def typosquat(case: Case) -> Outcome:
     )
     if listed:
         return passed(rule, f"{name} is on a list of the policy")
-    near = policy.near.nearest(name)
-    if near is None:
+    alike = policy.near.like(name)
+    if not alike:
         return passed(rule, f"{name} resembles no well-known name")
-    message = f"{name} resembles {near}, which is well known, and is on no list"
+    near = min(alike, key=lambda known: (known not in policy.popular, known))
+    message = f"{name} resembles {near}, which is listed, and is on no list itself"
     advice = f"write {near} if that is meant, else ask the curators to list {name}"
     match action := case.stage.rules.typosquat.action:
         case Action.DENY:

@@ -108,6 +108,7 @@ def escape_azure_property(text: str) -> str:
 _PARAGRAPH = re.compile(r"[ \t]*\r?\n[ \t]*")
 
 
+@lru_cache(maxsize=8192)  # a large verdict says the same few things of hundreds of packages
 def escape_prose(text: str) -> str:
     """`escape` of a sentence: line breaks, which mean nothing in one, are single spaces, and secrets are redacted."""
     return escape(redact(_PARAGRAPH.sub(" ", text.strip())))

@@ -24,7 +24,6 @@ from quarantine.model import (
     Snapshot,
     Subject,
     Unverifiable,
-    Verdict,
 )
 from quarantine.report.escape import ascii_json, escape_prose, public_url, well_formed
 from quarantine.report.view import timestamp
@@ -178,7 +177,7 @@ def schema() -> dict[str, Any]:
 def _document(result: CheckResult) -> _Document:
     return _Document(
         schema="quarantine/verdict/1",
-        verdict=_verdict(result.verdict),
+        verdict=result.verdict.value,
         stage=well_formed(result.stage),
         project=well_formed(result.project),
         time=timestamp(result.now),
@@ -194,23 +193,13 @@ def _document(result: CheckResult) -> _Document:
     )
 
 
-def _verdict(verdict: Verdict) -> _Verdict:
-    match verdict:
-        case Verdict.ALLOWED:
-            return "allowed"
-        case Verdict.DENIED:
-            return "denied"
-        case Verdict.UNDECIDED:
-            return "undecided"
-
-
 def _subject(subject: Subject) -> _Subject:
     return _Subject(
         file=well_formed(subject.file),
         sha256=well_formed(subject.sha256),
         target=str(subject.target),
         locked=subject.locked,
-        verdict=_verdict(subject.verdict),
+        verdict=subject.verdict.value,
         reasons=tuple(map(_reason, subject.outcomes)),
     )
 
@@ -225,7 +214,7 @@ def _item(judged: JudgedItem, project: str) -> _Item:
         upstream=_optional(item.upstream),
         status=well_formed(item.status),
         subjects=item.subjects,
-        verdict=_verdict(judged.verdict),
+        verdict=judged.verdict.value,
         locked=item.locked,
         source_only=item.source_only,
         reference=None if item.reference is None else _reference(item.reference),

@@ -18,12 +18,29 @@ __all__ = ["MAX_RESULTS", "render"]
 
 MAX_RESULTS = 25_000  # GitHub refuses a run with more
 
+# What each rule expects; a rule that isn't here is described by its name.
 _DESCRIPTIONS = {
-    "advisory-snapshot": "the advisory database can be read, is complete and fresh enough",
-    "audit-log": "the verdict is written to the audit log before it counts",
-    "none": "at least one rule could be evaluated",
+    "advisory-snapshot": "the advisories can be read, are complete and fresh enough",
+    "allow-entry": "a curated upstream lets through only what an entry in force allows",
+    "audit-log": "a verdict is recorded before it counts",
+    "deny-entry": "no deny entry reaches the package",
+    "direct-reference": "a package is named by name and version, not by where it lies",
+    "index-option": "no line of the file changes where packages come from or how they are trusted",
+    "integrity": "every accepted digest is of a file that the owner of the name lists",
+    "locked": "the file pins every package by digest",
+    "malware": "no record names the package as malware",
+    "minimum-age": "every file has been public long enough",
+    "none": "at least one rule can be evaluated",
     "policy": "the policy in force is the expected one",
+    "project-status": "the index hasn't quarantined the project",
+    "repository": "an upstream of the policy owns the name and lets the package through",
+    "reserved-name": "a private name comes from its own upstream",
     "resolution": "the requirements can be resolved under the policy",
+    "source-only": "every target has a wheel that it can install",
+    "typosquat": "the name resembles no well-known one",
+    "unverifiable": "what the file does can be known without running it",
+    "vulnerability": "no known flaw reaches the threshold",
+    "yanked": "no file was withdrawn by its maintainers",
 }
 _LINK = re.compile(r"\](?=\()")
 

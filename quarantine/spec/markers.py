@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 
 from quarantine.model import Target
-from quarantine.spec.text import quote
+from quarantine.spec.text import escape, quote
 
 __all__ = ["assume", "decidable", "disjunction", "parse_marker", "shallow"]
 
@@ -26,6 +26,13 @@ IN_LOCKS = _UNKNOWN_TO_TARGETS | {"extra", "extras", "dependency_groups"}
 _COMPARISON = re.compile(
     r"""("[^"]*"|'[^']*'|\w+)[ ](===|==|~=|!=|<=|>=|<|>|not[ ]in|in)[ ]("[^"]*"|'[^']*'|\w+)""", re.VERBOSE
 )
+
+# packaging speaks of its tokens
+_SAID = {
+    "semicolon (after name with no version specifier)": "what follows the name is no version specifier and no marker",
+    "matching RIGHT_BRACKET": "the extras are not names between '[' and ']'",
+    "matching RIGHT_PARENTHESIS": "a parenthesis is not closed, or encloses something else than expected",
+}
 
 
 def shallow(text: str) -> None:
@@ -58,7 +65,9 @@ def decidable(marker: Marker, unknown: frozenset[str] = _UNKNOWN_TO_TARGETS) -> 
     try:
         known.evaluate(_TARGET)
     except UndefinedEnvironmentName as error:
-        raise ValueError(f"marker {quote(str(marker))} asks for {quote(str(error.args[0]))}, which is unknown") from error
+        raise ValueError(
+            f"marker {quote(str(marker))} asks for {quote(str(error.args[0]))}, which is unknown"
+        ) from error
     except (UndefinedComparison, ValueError) as error:
         message = f"marker {quote(str(marker))} can't be decided: it compares what has no such order"
         raise ValueError(message) from error
@@ -94,6 +103,9 @@ def disjunction(paths: Iterable[Iterable[Marker]]) -> Marker | None:
 
 
 def first_line(error: Exception) -> str:
-    """A library's sentence as part of ours."""
+    """The first line of a library's message as part of ours."""
     line = str(error).split("\n", 1)[0]
-    return line[:1].lower() + line[1:]
+    for theirs, ours in _SAID.items():
+        if theirs in line:
+            return ours
+    return line[:1].lower() + escape(line[1:])

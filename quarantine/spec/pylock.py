@@ -26,7 +26,7 @@ from quarantine.model import (
 )
 from quarantine.spec.markers import IN_LOCKS, decidable, shallow
 from quarantine.spec.requirement import HASH_DIGITS, digest
-from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, quote, redact
+from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote, redact
 from quarantine.spec.toml import Toml, load_toml
 
 __all__ = ["read"]
@@ -34,6 +34,18 @@ __all__ = ["read"]
 Problem = Callable[[str], None]
 """Keeps a message at the place that is being read."""
 
+_TYPES = re.compile(r"Unexpected type (\w+) \(expected (\w+)\)")
+_KINDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "a boolean",
+    "list": "a list",
+    "Sequence": "a list",
+    "dict": "a table",
+    "Mapping": "a table",
+    "datetime": "a date and time",
+}
 _PLACE = re.compile(r"^packages\[\d+\]\.?")
 
 
@@ -91,7 +103,7 @@ def _each_on_its_own(document: Toml, first: PylockValidationError, problems: Pro
     try:
         Pylock.from_dict(top)
     except PylockValidationError as error:
-        problems.add(document.file, document.line(_first_key(error)), _said(error))
+        problems.add(document.file, document.line(_first_key(error) or "lock-version"), _said(error))
         found = True
     # without what was just found right, so that the work stays in proportion to the file
     top = {key: top[key] for key in ("lock-version", "created-by") if key in top}
@@ -131,9 +143,11 @@ def _said(error: PylockValidationError, package: object = None) -> str:
     context = _PLACE.sub("", error.context or "") if package is not None else error.context or ""
     name = package.get("name") if isinstance(package, dict) else None
     message = error.message.split("\n", 1)[0]
-    where = [part for part in (f"package {quote(name)}" if isinstance(name, str) else "", quote(context)[1:-1]) if part]
+    if found := _TYPES.fullmatch(message):
+        message = f"{_KINDS.get(found[1], found[1])}, expected {_KINDS.get(found[2], found[2])}"
+    where = [part for part in (f"package {quote(name)}" if isinstance(name, str) else "", escape(context)) if part]
     prefix = f"{', '.join(where)}: " if where else ""
-    return f"{prefix}{message[:1].lower()}{quote(message[1:])[1:-1]}"
+    return f"{prefix}{message[:1].lower()}{escape(message[1:])}"
 
 
 def _first_key(error: PylockValidationError) -> str:

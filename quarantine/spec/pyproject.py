@@ -41,7 +41,7 @@ def read(file: str, data: bytes) -> EnvironmentSpec:
     reader.uv(reader.table("tool", "uv"))
     directives, unverifiable = origins(document)
     unverifiable = (*reader.unverifiable, *unverifiable)
-    if not reader.requirements and not directives and not unverifiable and not len(reader.problems):
+    if not reader.requirements and not directives and not unverifiable and not reader.problems:
         reader.problem(_nothing(document.value), *(("project",) if "project" in document.value else ()))
     reader.problems.check()
     return EnvironmentSpec(

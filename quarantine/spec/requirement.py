@@ -107,7 +107,7 @@ def is_reference(text: str) -> bool:
         bool(_scheme(text))
         or _pep508_url(text)
         or "/" in bare
-        or "\\" in bare
+        or ("\\" in bare and " " not in bare)
         or bare.startswith(".")
         or _split_at_bracket(bare)[0].lower().endswith(_ARCHIVES)
     )
@@ -201,12 +201,21 @@ def _advice(text: str) -> str | None:
     body = text.partition(";")[0]
     for wrong, right in (("=>", ">="), ("=<", "<=")):
         if wrong in body:
-            return f"did you mean {quote(body.replace(wrong, right).strip())}?"
+            return _did_you_mean(body.replace(wrong, right).strip())
     name, equals, rest = body.partition("=")
     if equals and name and name[-1] not in "=<>!~" and not rest.startswith("="):
-        return f"did you mean {quote(name.strip() + '==' + rest.partition('=')[0].strip())}?"
+        return _did_you_mean(f"{name.strip()}=={rest.partition('=')[0].strip()}")
     if len(words) == 2 and words[1][:1].isdigit():
-        return f"did you mean {quote('=='.join(words))}?"
+        return _did_you_mean("==".join(words))
     if "\t-" in text:
         return "a tab stands before an option; pip needs a blank there"
     return None
+
+
+def _did_you_mean(text: str) -> str | None:
+    """A proposal, if it would be read."""
+    try:
+        Pep508(text)
+    except InvalidRequirement:
+        return None
+    return f"did you mean {quote(text)}?"

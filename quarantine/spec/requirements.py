@@ -45,7 +45,7 @@ def read(file: str, files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
         return Needs(tuple(reader.needed), wanted_by=tuple(reader.needed.values()))
     problems = reader.problems
     locked = as_lock(reader.requirements, reader.via, problems, required=reader.require_hashes)
-    if not reader.requirements and not reader.directives and not len(problems):
+    if not reader.requirements and not reader.directives and not problems:
         problems.add(file, None, "no requirements found")
     problems.check()
     return EnvironmentSpec(
@@ -157,7 +157,7 @@ class _Reader:
         variable = "${" in line.text
         if variable:
             # pip would put the value of an environment variable here: what it is can't be known
-            self._directive("environment-variable", line.text, location)
+            self._directive("environment-variable", f"{_variables(line.text)} in: {line.text}", location)
         text, option_text = split_options(line.text)
         try:
             options, left = parse_options(option_text) if option_text else ((), ())
@@ -269,6 +269,12 @@ class _Reader:
 
     def _problem(self, location: Location, message: str) -> None:
         self.problems.add(location.file, location.line, message)
+
+
+def _variables(text: str) -> str:
+    """The variables that a line names; pip reads those of capital letters, other tools may read more."""
+    names = (part.partition("}")[0] for part in text.split("${")[1:])
+    return ", ".join(dict.fromkeys(f"${{{name[:64]}}}" for name in names))
 
 
 def _ignored(left: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_REQUIREMENTS",
     "Problems",
     "decode",
+    "escape",
     "only_ascii",
     "quote",
     "redact",
@@ -24,6 +25,7 @@ MAX_LINE = 64 * 1024
 MAX_REQUIREMENTS = 20_000
 _MAX_PROBLEMS = 100
 _MAX_QUOTED = 100
+_MAX_SENTENCE = 300
 
 _WIDE = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -58,8 +60,8 @@ class Problems:
         for problem in error.problems:
             self.add(problem.file, problem.line, problem.message)
 
-    def __len__(self) -> int:
-        return len(self._found) + self._dropped
+    def __bool__(self) -> bool:
+        return bool(self._found)
 
     def check(self) -> None:
         """Nothing, raising SpecError with all problems if there are any."""
@@ -120,6 +122,12 @@ def quote(text: str) -> str:
     """Text from outside as it may stand in a message: ASCII, escaped, short, and without credentials."""
     clean = redact(text)
     return ascii(clean if len(clean) <= _MAX_QUOTED else f"{clean[:_MAX_QUOTED]}...")
+
+
+def escape(text: str) -> str:
+    """A library's sentence as part of a message: ASCII, escaped, not endless, and without credentials."""
+    clean = redact(text)
+    return (clean if len(clean) <= _MAX_SENTENCE else f"{clean[:_MAX_SENTENCE]}...").encode("unicode_escape").decode()
 
 
 def only_ascii(text: str) -> None:

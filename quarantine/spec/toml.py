@@ -9,7 +9,7 @@ import tomllib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from quarantine.spec.text import MAX_BYTES, Problems, decode, quote, refusal
+from quarantine.spec.text import MAX_BYTES, Problems, decode, escape, refusal
 
 __all__ = ["Toml", "load_toml"]
 
@@ -87,12 +87,17 @@ def load_toml(file: str, data: bytes, max_bytes: int = MAX_BYTES) -> Toml:
         value = tomllib.loads(text)
     except RecursionError:
         raise refusal(file, "nested too deep") from None
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         message = str(error)
         found = _PLACE.search(message[-100:])
         line = None if found is None else int(found[1])
         plain = _PLACE.sub("", message)
-        raise refusal(file, f"not TOML: {plain[:1].lower()}{quote(plain[1:])[1:-1]}", line) from error
+        raise refusal(file, f"not TOML: {plain[:1].lower()}{escape(plain[1:])}", line) from error
+    except ValueError as error:
+        # the interpreter's own limits, such as that on the digits of a number
+        raise refusal(file, "a number or date that is beyond what can be read") from error
+    if not value:
+        raise refusal(file, "no requirements found: the file holds nothing")
     return Toml(file, value, text)
 
 

@@ -36,7 +36,7 @@ from quarantine.model import (
 from quarantine.spec.lock_graph import Edge, conditions
 from quarantine.spec.markers import IN_LOCKS, disjunction, parse_marker
 from quarantine.spec.requirement import digest, parse_python
-from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, quote, redact
+from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote, redact
 from quarantine.spec.toml import Toml, load_toml
 
 __all__ = ["read"]
@@ -114,16 +114,16 @@ def read(file: str, data: bytes) -> EnvironmentSpec:
     problems = Problems()
     lock = _converted(document, problems)
     packages, lines = _packages(document, lock.package, problems)
-    problems.check()
     graph = _Graph(file, packages, lines, lock.manifest, problems)
-    markers = graph.markers()
+    # a package that could not be read would be missed on every edge that leads to it
+    markers = graph.markers() if len(packages) == len(lock.package) else [None] * len(packages)
     locked = [
         _locked(package, markers[place], Location(file=file, line=lines[place]), problems)
         for place, package in enumerate(packages)
         if place not in graph.roots
     ]
     requires_python, environments = _python(lock, document, problems)
-    if not locked:
+    if not locked and not problems:
         problems.add(file, None, "no requirements found: the lock holds no packages beside the project's own")
     problems.check()
     return EnvironmentSpec(
@@ -140,8 +140,8 @@ def _converted(document: Toml, problems: Problems) -> _Lock:
     """The outer parts of the lock, raising SpecError when they are not those of version 1."""
     version = document.value.get("version")
     if version != 1:
-        found = quote(str(version))[1:-1] if version is not None else "none"
-        problems.add(document.file, document.line("version"), f"version {found} of uv.lock: only version 1 is read")
+        found = "missing" if version is None else escape(repr(version))
+        problems.add(document.file, document.line("version"), f"version is {found}: only version 1 of uv.lock is read")
         problems.check()
     try:
         lock = msgspec.convert(document.value, _Lock)
@@ -185,10 +185,11 @@ def _plain(error: msgspec.ValidationError) -> tuple[str, str]:
     """The library's message in words of TOML, and the key that it speaks of."""
     message, _, path = str(error).partition(" - at `$")
     key = path.rstrip("`").lstrip(".").partition("[")[0]
+    message = message.replace(" | null", "")
     for theirs, ours in (("`object`", "a table"), ("`array`", "a list"), ("`str`", "a string"), ("`int`", "a number")):
         message = message.replace(theirs, ours)
     message = message.replace("Object missing required field", "missing key").replace("`", "'")
-    return f"{message[:1].lower()}{quote(message[1:])[1:-1]}{f' ({quote(key)[1:-1]})' if key else ''}", key
+    return f"{message[:1].lower()}{escape(message[1:])}{f' ({escape(key)})' if key else ''}", key
 
 
 def _python(lock: _Lock, document: Toml, problems: Problems) -> tuple[SpecifierSet, tuple[Marker, ...]]:

@@ -99,6 +99,7 @@ def _assert_harmless(document: str, *, allowed: str = "\n") -> None:
 
 
 @given(text=st.one_of(st.text(st.characters(), max_size=60), st.sampled_from(ATTACKS)))
+@settings(deadline=None)
 def test_escaping_is_on_one_line_and_done_once(text: str) -> None:
     """An escaped text is one harmless line, and escaping it again changes nothing."""
     escaped = escape(text)
@@ -107,6 +108,7 @@ def test_escaping_is_on_one_line_and_done_once(text: str) -> None:
 
 
 @given(result=HOSTILE)
+@settings(deadline=None)
 def test_piped_text_is_one_line_for_each_thing(result: CheckResult) -> None:
     """Each line starts with a word of ours, as many as there are things to tell."""
     document = render("text", result)
@@ -189,6 +191,7 @@ def _tables(lines: list[str]) -> dict[str, list[int]]:
 
 
 @given(result=HOSTILE)
+@settings(deadline=None)
 def test_azure_commands_are_ours_alone(result: CheckResult) -> None:
     """There is one command for each problem, with its own properties, and no other command anywhere in a line."""
     lines = azure_pipelines(result).splitlines()
@@ -206,6 +209,7 @@ def test_azure_commands_are_ours_alone(result: CheckResult) -> None:
 
 
 @given(result=HOSTILE)
+@settings(deadline=None)
 def test_github_commands_are_ours_alone(result: CheckResult) -> None:
     """There is one command for each problem, with its own properties, and the message starts no other."""
     lines = github(result).splitlines()
@@ -219,6 +223,7 @@ def test_github_commands_are_ours_alone(result: CheckResult) -> None:
 
 
 @given(text=st.text(st.characters(), max_size=60))
+@settings(deadline=None)
 def test_markdown_shows_what_escape_shows(text: str) -> None:
     """Rendered, the Markdown of a text is the escaped text."""
     tokens = MarkdownIt("commonmark").parseInline(escape_markdown(text))
@@ -228,6 +233,7 @@ def test_markdown_shows_what_escape_shows(text: str) -> None:
 
 
 @given(result=HOSTILE)
+@settings(deadline=None)
 def test_no_text_changes_a_verdict(result: CheckResult) -> None:
     """What a text says has no part in what the reports say of the verdict."""
     assert render("text", result).startswith("DENIED ")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from osv_records import affected, before, record, version_range
+from osv_records import Json, affected, before, record, version_range
 
 from quarantine.model import Severity
 from quarantine.policy.advisories import Advisory, Bound, Event, Record
@@ -105,17 +105,17 @@ def test_a_date_of_change_that_is_no_date_is_not_known() -> None:
         ),
         (
             b'{"id": "A", "modified": "", "affected": [{"package": {"ecosystem": "PyPI"}}]}',
-            "not an OSV record: Object missing required field `name` - at `$.affected[...].package`",
+            "not an OSV record: Object missing required field `name` - at `$.affected[0].package`",
         ),
         (
             b'{"id": "A", "modified": "", "affected": [{"versions": "1.0"}]}',
-            "not an OSV record: Expected `array | null`, got `str` - at `$.affected[...].versions`",
+            "not an OSV record: Expected `array | null`, got `str` - at `$.affected[0].versions`",
         ),
     ],
 )
 def test_what_is_no_record_is_refused_with_its_reason(data: bytes, message: str) -> None:
     """Types are held to the schema; the message says where."""
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole message is compared
+    with pytest.raises(ValueError) as caught:
         parse_record(data)
 
     assert str(caught.value) == message
@@ -143,7 +143,7 @@ def test_deep_nesting_is_refused() -> None:
         affected("a", versions=["2004d"]),
     ],
 )
-def test_what_does_not_tell_versions_apart_affects_them_all(entry: dict[str, object]) -> None:
+def test_what_does_not_tell_versions_apart_affects_them_all(entry: Json) -> None:
     """Neither list nor range, or a bound that can't be compared: no version is cleared by it."""
     assert _only(record("CVE-1", entry)).unbounded
 
@@ -214,9 +214,7 @@ def test_vectors_are_scored(kind: str, vector: str, score: float | None) -> None
         ),
     ],
 )
-def test_severity_is_the_worst_that_is_known(
-    fields: dict[str, object], entry: dict[str, object], expected: tuple[Severity, str | None]
-) -> None:
+def test_severity_is_the_worst_that_is_known(fields: Json, entry: Json, expected: tuple[Severity, str | None]) -> None:
     """Of vectors and the database's own word; with none of them it is unknown."""
     advisory = _only(record("CVE-1", affected("a", versions=["1"], **entry), **fields))
 
@@ -260,10 +258,9 @@ def test_digests_of_reports_and_of_mere_flaws_are_no_digests_of_malware() -> Non
         ({"summary": None, "details": None}, ""),
         ({"details": "x" * 300}, "x" * 199 + "…"),
         ({"details": "y" * 200}, "y" * 200),
-        ({"summary": "\ud800"}, ""),
     ],
 )
-def test_a_summary_is_one_plain_short_line(fields: dict[str, object], summary: str) -> None:
+def test_a_summary_is_one_plain_short_line(fields: Json, summary: str) -> None:
     """Control and direction characters never reach a terminal through an advisory."""
     assert _only(record("CVE-1", affected("a", versions=["1"]), **fields)).summary == summary
 

@@ -9,6 +9,7 @@ import pytest
 from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged
 
 from quarantine.model import CheckResult, Location, Outcome, OutcomeKind, Verdict
+from quarantine.policy.rules import RULES
 from quarantine.report.annotations import MAX_SUMMARY_BYTES, azure_pipelines, github, summary
 from quarantine.report.render import render
 
@@ -196,3 +197,13 @@ def test_junit_of_a_rule_of_a_file(kind: OutcomeKind) -> None:
     found = [child.tag for child in root.findall(".//testcase[@name='r']/*")]
     expected = {OutcomeKind.FAIL: ["failure"], OutcomeKind.UNKNOWN: ["error"]}
     assert found == expected.get(kind, [])
+
+
+def test_every_rule_is_described() -> None:
+    """The rules table of a SARIF log says what each of the policy's rules expects."""
+    rules = [rule for rule, _ in RULES]
+    against = tuple(Outcome(rule=rule, kind=OutcomeKind.FAIL, message="m") for rule in (*rules, "brand-new"))
+    log = json.loads(render("sarif", replace(ALLOWED, items=(judged(item("a", "1"), *against),))))
+    texts = {rule["id"]: rule["shortDescription"]["text"] for rule in log["runs"][0]["tool"]["driver"]["rules"]}
+    assert texts.pop("brand-new") == "brand new"
+    assert [rule for rule in rules if texts[rule] == rule.replace("-", " ")] == []

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import NormalizedName
 from packaging.version import Version
 from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged, wheel
 
-from quarantine.model import CheckResult, Finding, Purl, Severity
+from quarantine.model import CheckResult, Digest, Finding, Purl, Severity
 from quarantine.report.render import render
 
 
@@ -86,3 +87,17 @@ def test_what_is_unknown_is_said() -> None:
     numpy = next(entry for entry in _bom(UNDECIDED)["components"] if entry["name"] == "numpy")
     assert {"name": "quarantine:advisories", "value": "unknown"} in numpy["properties"]
     assert numpy["version"] == str(Version("2.1.0"))
+
+
+def test_what_fits_no_field_is_left_out() -> None:
+    """A digest, a URL or a name of no known form is left out of its field; the component stays."""
+    odd = replace(
+        wheel("a", "1"), filename="odd", digest=Digest("sha256", "xyz"), url="https://[broken/a", yanked="why not"
+    )
+    spaced = replace(wheel("a", "1"), url="https://x.example/{a b}", digest=Digest("md5", "0" * 32))
+    of = replace(item("a", "1"), name=NormalizedName(""), artifacts=(odd, spaced))
+    document = render("cyclonedx", replace(ALLOWED, items=(judged(of),)))
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document) is None
+    (component,) = json.loads(document)["components"]
+    assert "purl" not in component
+    assert [set(reference) for reference in component["externalReferences"]] == [{"comment", "type", "url"}]

@@ -1,0 +1,172 @@
+"""`quarantine allowlist`: the curators' files."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from quarantine.cli.session import Session
+from quarantine.report.escape import escape
+
+if TYPE_CHECKING:
+    from quarantine.policy.entries import Entry
+    from quarantine.policy.explain import Explanation
+    from quarantine.policy.load import Policy
+
+__all__ = ["command"]
+
+_SOON = timedelta(days=30)
+
+
+@click.group("allowlist", short_help="The curated lists: validate them, explain what would happen to a name.")
+def command() -> None:
+    """The policy and the lists of what is allowed and denied, kept in git and reviewed like code.
+
+    \b
+    Examples:
+      quarantine allowlist validate
+      quarantine allowlist explain numpy
+      quarantine allowlist schema --out .vscode/schemas
+    """
+
+
+@command.command("validate")
+@click.pass_obj
+def _validate(session: Session) -> int:
+    """Check the files of the folder of allowlists, all of them, and say what they come to.
+
+    Every problem is named with file, line and column. What is printed else: the policy's sha256, how many entries each
+    upstream has, the patterns among them (look at those twice), and what has expired or will within 30 days.
+
+    Exit status: 0 valid, 2 not valid.
+
+    \b
+    Examples:
+      quarantine allowlist validate
+      quarantine --config other/quarantine.yaml allowlist validate
+    """
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+
+    policy = wiring.policy(session.settings, session.now)
+    lines = [f"valid: {session.settings.allowlists}", f"sha256: {policy.sha256}", f"stages: {', '.join(policy.stages)}"]
+    lines += _upstreams(policy)
+    lines += [f"reserved: {reserved.pattern} for {reserved.upstream}" for reserved in policy.reserved]
+    entries = _entries(policy)
+    lines += [f"pattern: {verb} {entry}" for verb, entry in entries if entry.pattern.boundary]
+    lines += _ending(policy, entries, session.now)
+    session.write("\n".join(map(escape, lines)))
+    return 0
+
+
+def _upstreams(policy: "Policy") -> list[str]:
+    lines = []
+    for upstream in policy.upstreams:
+        index = policy.allow.get(upstream.name)
+        count = 0 if index is None else len(index.entries)
+        lines.append(f"upstream: {upstream.name} ({upstream.type}, {upstream.mode}), {count} allow entries")
+    denied = sum(len(index.entries) for index in policy.deny.values())
+    popular, ignores = len(policy.popular), len(policy.ignores)
+    return [*lines, f"deny entries: {denied}", f"popular names: {popular}", f"ignored flaws: {ignores}"]
+
+
+def _entries(policy: "Policy") -> "list[tuple[str, Entry]]":
+    allowing = [("allow", entry) for index in policy.allow.values() for entry in index.entries]
+    return allowing + [("deny", entry) for index in policy.deny.values() for entry in index.entries]
+
+
+def _ending(policy: "Policy", entries: "list[tuple[str, Entry]]", now: datetime) -> list[str]:
+    """What has expired, or will soon: whoever owns it is to renew or remove it."""
+    from quarantine.policy.entries import end_of  # noqa: PLC0415  # --help needs none of it
+
+    ends = [(entry.expires, f"{verb} {entry}", entry.owner) for verb, entry in entries if entry.expires is not None]
+    ends += [(i.expires, f"ignore {i.id} of {i.package} ({i.place})", i.owner) for i in policy.ignores]
+    return [
+        f"{'expired' if end_of(day) <= now else 'expires'}: {day} {what}, {owner}"
+        for day, what, owner in sorted(ends)
+        if end_of(day) <= now + _SOON
+    ]
+
+
+@command.command("explain")
+@click.argument("name", metavar="NAME[==VERSION]")
+@click.pass_obj
+def _explain(session: Session, name: str) -> int:
+    """Say what would happen to a Python package in each stage, and why, from the policy alone: nothing is fetched.
+
+    Which upstreams may own it, whether the name is reserved, which entries speak of it, which well-known name it
+    resembles, and which rules need evidence that only a check has.
+
+    \b
+    Examples:
+      quarantine allowlist explain numpy
+      quarantine allowlist explain litellm==1.82.7
+      quarantine allowlist explain reqeusts
+
+    Exit status: 0 said, 2 not a package's name.
+    """
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.errors import UsageError  # noqa: PLC0415
+    from quarantine.model import parse_name, parse_version  # noqa: PLC0415
+    from quarantine.policy.explain import explain  # noqa: PLC0415
+
+    text, equals, version = name.partition("==")
+    try:
+        wanted = parse_name(text.strip())
+        exact = parse_version(version.strip()) if equals else None
+    except ValueError as error:
+        raise UsageError(f"{error}: expected NAME or NAME==VERSION") from None
+    policy = wiring.policy(session.settings, session.now)
+    session.write("\n".join(map(escape, _told(explain(policy, wanted, exact, session.now)))))
+    return 0
+
+
+def _told(explanation: "Explanation") -> list[str]:
+    label = explanation.name if explanation.version is None else f"{explanation.name} {explanation.version}"
+    lines = [label]
+    if explanation.reserved_for is not None:
+        lines.append(f"  reserved: it may come from {explanation.reserved_for} only")
+    owners = ", then ".join(f"{upstream.name} ({upstream.mode})" for upstream in explanation.owners)
+    lines.append(f"  asked for it: {owners or 'no upstream'}; the first that has it owns it")
+    lines += [f"  entry: {entry}" for entry in explanation.entries]
+    for stage in explanation.stages:
+        lines.append(f"{stage.stage}:")
+        lines += [f"  {outcome.kind}: {outcome.rule}: {outcome.message}" for outcome in stage.outcomes]
+        lines += [f"  needs: {rule}: {what}" for rule, what in stage.needs]
+    return lines
+
+
+@command.command("schema")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write one file each there."
+)
+@click.pass_obj
+def _schema(session: Session, out: Path | None) -> int:
+    """Print the JSON Schemas of quarantine.yaml, policy.yaml and the lists, for an editor to complete and check them by.
+
+    \b
+    Examples:
+      quarantine allowlist schema
+      quarantine allowlist schema --out .vscode/schemas
+
+    Exit status: 0 done, 2 DIR can't be written.
+    """
+    from quarantine.config import schema  # noqa: PLC0415  # --help needs none of it
+    from quarantine.errors import UsageError  # noqa: PLC0415
+    from quarantine.policy.files import schemas  # noqa: PLC0415
+
+    every = {"quarantine.schema.json": schema(), **schemas()}
+    if out is None:
+        session.write(json.dumps(every, indent=2))
+        return 0
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in every.items():
+            (out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            session.write(escape(str(out / name)))
+    except OSError as error:
+        raise UsageError(
+            f"{out}: can't be written: {(error.strerror or str(error)).lower()}: give another DIR"
+        ) from error
+    return 0
