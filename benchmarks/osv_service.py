@@ -1,6 +1,6 @@
 """A zero-latency loopback OSV query service for pip-audit: it answers for a package and version from a zip of records.
 
-    python benchmarks/osv_service.py ZIP        prints its URL and serves until it is stopped
+python benchmarks/osv_service.py ZIP        prints its URL and serves until it is stopped
 """
 
 import json

@@ -118,7 +118,9 @@ def _runner(work: Path) -> "Runner":
         done = subprocess.run(argv, cwd=work, env=variables, capture_output=True, text=True, check=False)
         took = time.perf_counter() - started
         if done.returncode not in ok:
-            raise SystemExit(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise SystemExit(
+                f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
         return took
 
     return run
@@ -144,7 +146,9 @@ def _lock(work: Path) -> int:
 
     lock = work / "pylock.toml"
     if not lock.exists():
-        subprocess.run([*_uv(work), "--format", "pylock.toml", "-o", str(lock)], cwd=work, check=True, capture_output=True)
+        subprocess.run(
+            [*_uv(work), "--format", "pylock.toml", "-o", str(lock)], cwd=work, check=True, capture_output=True
+        )
     return len(tomllib.loads(lock.read_text())["packages"])
 
 
@@ -152,7 +156,14 @@ def _uv(work: Path) -> list[str]:
     import uv
 
     options = ["--no-config", "--no-build", "--no-python-downloads", "--python", PYTHON, "--python-version", "3.11"]
-    options += ["--python-platform", "x86_64-manylinux_2_28", "--offline", "--cache-dir", str(work / "cache" / "uv"), "-q"]
+    options += [
+        "--python-platform",
+        "x86_64-manylinux_2_28",
+        "--offline",
+        "--cache-dir",
+        str(work / "cache" / "uv"),
+        "-q",
+    ]
     cutoff = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 7 * 86400))
     return [uv.find_uv_bin(), "pip", "compile", "requirements.txt", *options, "--exclude-newer", cutoff]
 
@@ -210,7 +221,9 @@ def _peak_mib(work: Path, argv: Sequence[str]) -> float:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     variables = {**os.environ, "QUARANTINE_CACHE": str(work / "cache")}
-    done = subprocess.run([PYTHON, "-c", code, *argv], cwd=work, env=variables, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [PYTHON, "-c", code, *argv], cwd=work, env=variables, capture_output=True, text=True, check=True
+    )
     return int(done.stdout) / 1024
 
 

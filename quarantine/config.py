@@ -18,7 +18,17 @@ from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
 from quarantine.model import Target
 
-__all__ = ["Environment", "Secret", "Settings", "default_settings", "find_config", "load_settings", "read_environment", "schema", "shipped"]
+__all__ = [
+    "Environment",
+    "Secret",
+    "Settings",
+    "default_settings",
+    "find_config",
+    "load_settings",
+    "read_environment",
+    "schema",
+    "shipped",
+]
 
 CONFIG_NAME = "quarantine.yaml"
 MAX_CONFIG_BYTES = 1024 * 1024

@@ -200,9 +200,7 @@ def probe_folder(folder: Path) -> str:
     return str(folder)
 
 
-def probe_index(
-    settings: Settings, policy: Policy, environment: Environment, now: datetime, upstream: Upstream
-) -> str:
+def probe_index(settings: Settings, policy: Policy, environment: Environment, now: datetime, upstream: Upstream) -> str:
     """What one upstream answers when it is asked for a project that any large one has; UpstreamError when it fails."""
     logins = _logins((upstream,), environment)
     index = _index(settings, policy, (upstream,), logins, environment, now, offline=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from packaging.tags import Tag
 from packaging.version import Version
+
 from quarantine.model import (
     Artifact,
     Digest,

@@ -14,9 +14,7 @@ def feed_token() -> str:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra: most indexes need none of it
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
     except ImportError as error:
-        raise UpstreamError(
-            "credentials: azure needs azure-identity: run pip install 'quarantine[azure]'"
-        ) from error
+        raise UpstreamError("credentials: azure needs azure-identity: run pip install 'quarantine[azure]'") from error
     try:
         with DefaultAzureCredential() as credential:
             return credential.get_token(_SCOPE).token

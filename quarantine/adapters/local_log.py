@@ -94,7 +94,7 @@ class LocalLog:
             self._refuse_network()
             folder = self._create(stream)
             try:
-                # step (1)
+                # the first step: nobody else appends from here on
                 with locked(folder, shared=False, seconds=self._lock_seconds):
                     return self._append(folder, stream, drafts)
             finally:

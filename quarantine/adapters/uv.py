@@ -122,7 +122,7 @@ class UvResolver:
     def _solve(self, request: ResolutionRequest, order: Sequence[Upstream]) -> Resolution | ResolutionFailed:
         done = self._run(request, order, extras=True)
         if done.returncode == 0:
-            direct = {r.name for r in _wanted(request.requirements, request.target)}
+            direct = {r.name for r in _wanted(request)}
             urls = {url.rstrip("/"): name for name, url in self._urls().items()}
             return Resolution(packages=tuple(_packages(done.stdout, urls, direct)))
         failed = _failure(done)
@@ -152,7 +152,7 @@ class UvResolver:
             if request.excluded:
                 (folder / "excludes.txt").write_text("".join(f"{name}\n" for name in sorted(request.excluded)), "utf-8")
                 options += ["--excludes", "excludes.txt"]
-            lines = [_line(r, extras=extras) for r in _wanted(request.requirements, request.target)]
+            lines = [_line(r, extras=extras) for r in _wanted(request)]
             environment = {**self._environ, **self._login_variables(order)}
             return _uv(["pip", "compile", "-", *options], environment, folder, _text(lines), self._time_limit)
 
@@ -209,9 +209,10 @@ def _uv(argv: Sequence[str], environment: Mapping[str, str], folder: Path, stdin
 # --- what goes in -----------------------------------------------------------------------------------------------------
 
 
-def _wanted(requirements: Iterable[Requirement], target: Target) -> list[Requirement]:
+def _wanted(request: ResolutionRequest) -> list[Requirement]:
     """What is to be resolved: by name, and for this target. Markers are decided here, so none is ever rendered."""
-    return [r for r in requirements if r.reference is None and r.name is not None and r.applies_to(target)]
+    named = (r for r in request.requirements if r.reference is None and r.name is not None)
+    return [r for r in named if r.name not in request.excluded and r.applies_to(request.target)]
 
 
 def _line(requirement: Requirement, *, extras: bool) -> str:
@@ -287,7 +288,7 @@ def _via(block: str) -> Iterator[str]:
 
 
 _FRAMES = re.compile("\x1b\\[[0-9;]*m|[\u00d7\u2500-\u257f\u25b6]")
-_NAME = r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+_NAME = r"\b([A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?)"
 _NO_SOLUTION = "No solution found when resolving dependencies"
 _URL_DEPENDENCY = "was included as a URL dependency"
 # An index that refused to answer leaves a name "not found": that is no answer.
@@ -299,7 +300,7 @@ def _failure(done: Completed) -> ResolutionFailed:
     text = _FRAMES.sub(" ", done.stderr.decode("utf-8", "replace"))
     warnings = re.findall(r"^\s*warning:.*$", text, re.MULTILINE)
     head, *hints = re.split(r"^\s*hint:", re.sub(r"^\s*warning:.*$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
-    head = " ".join(head.split())
+    head = " ".join(head.split()).removeprefix("error: ")
     solver = _NO_SOLUTION in head or _URL_DEPENDENCY in head
     unasked = next((hint for hint in (head, *hints) if any(phrase in hint for phrase in _UNASKED)), None)
     if done.returncode != 1 or not solver or unasked is not None:
@@ -307,7 +308,7 @@ def _failure(done: Completed) -> ResolutionFailed:
         raise UpstreamError(
             f"uv could not resolve: {said or f'it ended with status {done.returncode} and said nothing'}"
         )
-    sentence = head.partition(_NO_SOLUTION)[2] or head.removeprefix("error: ").partition(" Consider adding ")[0]
+    sentence = head.partition(_NO_SOLUTION)[2] or head.partition(" Consider adding ")[0]
     sentence = _without_secrets(re.sub(r"^[: ]*cause: ", "", sentence).replace(" cause: ", ": "))
     said = " ".join(hints)
     return ResolutionFailed(

@@ -32,7 +32,8 @@ JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPES = frozenset({"application/vnd.pypi.simple.v1+html", "text/html"})
 ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 _FILENAME = re.compile(r"[A-Za-z0-9._+!-]{1,255}")
-_URL = re.compile(r"https?://[!-?A-~]+")
+# no userinfo: an address with a login is nobody's to follow
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?#][!-~]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,8 +290,7 @@ def _artifact(name: NormalizedName, base: str, row: _Row) -> Artifact | None:
         url = row.url if _URL.fullmatch(row.url) else urljoin(base, row.url)
     except ValueError:
         return None
-    authority = url.partition("://")[2].partition("/")[0]
-    if project != name or not _URL.fullmatch(url) or "@" in authority:
+    if project != name or not _URL.fullmatch(url):
         return None
     return Artifact(
         name=name,

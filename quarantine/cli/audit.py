@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_HEAD_WIDTH = 240
 _Found = tuple[str, "Entry", bytes]
 
 
@@ -50,13 +52,14 @@ def _filters(function: click.decorators.FC) -> click.decorators.FC:
     return _stream_option(kind(subject(since(function))))
 
 
-@command.command("list")
+@command.command("list", short_help="Show the newest entries.")
 @_filters
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the newest.")
 @click.option("--json", "as_json", is_flag=True, help="Whole entries, as a JSON document.")
 @click.pass_obj
 def _list(
     session: Session,
+    *,
     chosen: tuple[str, ...],
     kind: str | None,
     subject: str | None,
@@ -75,7 +78,7 @@ def _list(
       quarantine audit list --stream log-checks/ml-2026-11 --since 2026-11-01 --json
     """
     log, streams = _log(session, chosen)
-    found = _entries(session, log, streams, kind, subject, _instant(since))
+    found = _entries(session, log, streams, kind=kind, subject=subject, since=_instant(since))
     newest = heapq.nlargest(limit, found, key=lambda item: (item[1].time, item[0], item[1].seq))[::-1]
     if as_json:
         import json  # noqa: PLC0415  # only for --json
@@ -95,7 +98,7 @@ def _list(
     return 0
 
 
-@command.command("verify")
+@command.command("verify", short_help="Prove that every stream is what was written.")
 @_stream_option
 @click.option(
     "--head",
@@ -138,16 +141,15 @@ def _verify(session: Session, chosen: tuple[str, ...], heads: tuple[str, ...], a
             unreadable = True
     missing = _missing(wanted, results)
     for head in missing:
-        session.say(f"error: no stream holds the head {head}: the end of a stream is missing, or was replaced")
+        session.say(f"error: the head {head} is in no verified stream: entries are missing, or were replaced")
     session.write(_as_json(results, missing, log) if as_json else _as_text(session, results))
-    if missing or not all(_is_verified(result) for result in results):
-        _explain(session, results, log)
-        return 1
     _explain(session, results, log)
+    if missing or not all(map(_is_verified, results)):
+        return 1
     return 3 if unreadable else 0
 
 
-@command.command("export")
+@command.command("export", short_help="Write whole entries, one JSON line each.")
 @_filters
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write here, whole or not."
@@ -155,6 +157,7 @@ def _verify(session: Session, chosen: tuple[str, ...], heads: tuple[str, ...], a
 @click.pass_obj
 def _export(
     session: Session,
+    *,
     chosen: tuple[str, ...],
     kind: str | None,
     subject: str | None,
@@ -177,7 +180,7 @@ def _export(
     counts = dict.fromkeys(streams, 0)
 
     def counted() -> Iterator[bytes]:
-        for stream, _, line in _entries(session, log, streams, kind, subject, _instant(since)):
+        for stream, _, line in _entries(session, log, streams, kind=kind, subject=subject, since=_instant(since)):
             counts[stream] += 1
             yield line
 
@@ -187,7 +190,7 @@ def _export(
     else:
         _write_whole(out, counted())
     for stream, count in counts.items():
-        session.say(f"{escape(stream)}: {count} entries")
+        session.say(f"{escape(stream)}: {_entries_in(count)}")
     return 0
 
 
@@ -211,6 +214,7 @@ def _entries(
     session: Session,
     log: "LocalLog",
     streams: Iterable[str],
+    *,
     kind: str | None,
     subject: str | None,
     since: datetime | None,
@@ -220,20 +224,14 @@ def _entries(
 
     for stream in streams:
         session.tell(f"reading {stream}")
-        lines: list[bytes] = []
-
-        def kept(stream: str = stream, lines: list[bytes] = lines) -> Iterator[bytes]:
-            for line in log.lines(stream):
-                lines[:] = [line]
-                yield line
-
-        for entry in entries(stream, kept()):
+        stored, checked = tee(log.lines(stream))
+        for entry, line in zip(entries(stream, checked), stored, strict=False):
             if (
                 (kind is None or kind in (entry.type, _short(entry.type)))
                 and (subject is None or subject in entry.subject)
                 and (since is None or entry.time >= since)
             ):
-                yield stream, entry, lines[0]
+                yield stream, entry, line
 
 
 def _verified(
@@ -299,6 +297,10 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _entries_in(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
+
+
 def _is_verified(result: "Verified | Tampered") -> bool:
     from quarantine.audit.chain import Verified  # noqa: PLC0415  # --help needs none of it
 
@@ -314,8 +316,10 @@ def _as_text(session: Session, results: Sequence["Verified | Tampered"]) -> str:
         if isinstance(result, Tampered):
             rows.append((result.stream, "changed", f"line {result.line}", ""))
         else:
-            rows.append((result.stream, "ok", f"{result.entries} entries", str(result.head or "")))
-    return table(("stream", "state", "extent", "head"), rows, session.width, session.colour)
+            rows.append((result.stream, "ok", _entries_in(result.entries), str(result.head or "")))
+    # a head is there to be copied: a terminal folds a long line without breaking it
+    width = None if session.width is None else max(session.width, _HEAD_WIDTH)
+    return table(("stream", "state", "extent", "head"), rows, width, session.colour)
 
 
 def _explain(session: Session, results: Sequence["Verified | Tampered"], log: "LocalLog") -> None:
@@ -335,7 +339,7 @@ def _explain(session: Session, results: Sequence["Verified | Tampered"], log: "L
             session.say(f"warning: {result.stream}: {jump}")
         if result.clock_jumps > len(result.first_jumps):
             more = result.clock_jumps - len(result.first_jumps)
-            session.say(f"warning: {result.stream}: {more} more entries whose times don't fit")
+            session.say(f"warning: {result.stream}: {_entries_in(more)} more whose time doesn't fit")
 
 
 def _as_json(results: Sequence["Verified | Tampered"], missing: Sequence["Head"], log: "LocalLog") -> str:

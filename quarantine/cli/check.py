@@ -20,10 +20,16 @@ _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
 
 @click.command("check", short_help="Judge environments before they are built.")
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--lock", type=click.Path(path_type=Path), metavar="FILE", help="Write the lock to build from, if allowed.")
+@click.option(
+    "--lock", type=click.Path(path_type=Path), metavar="FILE", help="Write the lock to build from, if allowed."
+)
 @click.option("--stage", metavar="NAME", help="The stage to judge for [default: the policy's].")
 @click.option(
-    "--target", "targets", multiple=True, metavar="TARGET", help="Judge for this target, e.g. cp311-linux-x86_64; repeatable."
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="Judge for this target, e.g. cp311-linux-x86_64; repeatable.",
 )
 @click.option(
     "--report",
@@ -33,7 +39,9 @@ _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
     help=f"{', '.join(_FORMATS)}; repeatable [default: text].",
 )
 @click.option("--offline", is_flag=True, help="Use what is cached; what isn't makes the verdict undecided.")
-@click.option("--expect-policy", metavar="SHA256", help="Undecided unless this policy is in force (see allowlist validate).")
+@click.option(
+    "--expect-policy", metavar="SHA256", help="Undecided unless this policy is in force (see allowlist validate)."
+)
 @click.pass_obj
 def command(
     session: Session,

@@ -77,7 +77,9 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
         if upstream.type == "pypi":
             yield _ask(
                 f"index {upstream.name}",
-                lambda upstream=upstream: wiring.probe_index(settings, policy, session.environment, session.now, upstream),  # type: ignore[misc]  # bound now
+                lambda upstream=upstream: wiring.probe_index(
+                    settings, policy, session.environment, session.now, upstream
+                ),  # type: ignore[misc]  # bound now
                 "check the network, the proxy variables and the credentials; or work with --offline",
             )
 

@@ -30,7 +30,9 @@ advisories:
 @click.command("init", short_help="Start a project.")
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--project", metavar="NAME", help="What verdicts are filed under [default: the folder's name].")
-@click.option("--advisories", metavar="SOURCE", help="A URL, zip or folder to sync advisories from [default: OSV's export].")
+@click.option(
+    "--advisories", metavar="SOURCE", help="A URL, zip or folder to sync advisories from [default: OSV's export]."
+)
 @click.pass_obj
 def command(session: Session, folder: Path, project: str | None, advisories: str | None) -> int:
     """Write a configuration, the starting allowlists and an example environment into FOLDER; nothing is overwritten.

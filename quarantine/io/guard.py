@@ -7,14 +7,14 @@ connected to, so a name that changes its answer between check and use gains noth
 
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin, urlsplit
 
 from quarantine.errors import UpstreamError
 
-__all__ = ["Address", "Origin", "Resolve", "Target", "judge_addresses", "resolve_host", "target_of"]
+__all__ = ["Address", "Origin", "Resolve", "Target", "judge_addresses", "proxy_for", "resolve_host", "target_of"]
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], tuple[Address, ...]]
@@ -126,3 +126,12 @@ def _forms(address: Address) -> tuple[Address, ...]:
     if address in _NAT64:
         inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
     return (address, *(form for form in inner if form is not None))
+
+
+def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
+    """The proxy of the origin's scheme, None for a host that `no` excepts: itself, a domain above it, or `*`."""
+    for entry in proxies.get("no", "").lower().split(","):
+        name = entry.strip().lstrip(".")
+        if name and (name in {"*", origin.host, origin.netloc} or origin.host.endswith(f".{name}")):
+            return None
+    return proxies.get(origin.scheme) or proxies.get("all") or None

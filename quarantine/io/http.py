@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote
 
 from quarantine.errors import UpstreamError
-from quarantine.io.guard import Address, Origin, Resolve, Target, judge_addresses, resolve_host, target_of
+from quarantine.io.guard import Address, Origin, Resolve, Target, judge_addresses, proxy_for, resolve_host, target_of
 
 if TYPE_CHECKING:
     import stamina
@@ -287,7 +287,7 @@ class HttpClient:
         configured = origin in self._allowed
         if not configured and origin not in {target_of(other).origin for other in also}:
             raise UpstreamError(f"{origin} is no configured upstream: a request to it is refused")
-        proxy = self._proxy(origin)
+        proxy = proxy_for(origin, self._proxies)
         with self._lock:
             known = self._sends.get(origin)
         if known is not None:
@@ -324,14 +324,6 @@ class HttpClient:
         manager = urllib3.ProxyManager(address, proxy_headers=headers, maxsize=16, ssl_context=self._tls_context())
         self._closers.append(manager.clear)
         return manager
-
-    def _proxy(self, origin: Origin) -> str | None:
-        proxy = self._proxies.get(origin.scheme) or self._proxies.get("all")
-        exceptions = [entry.strip().lstrip(".").lower() for entry in self._proxies.get("no", "").split(",")]
-        for entry in filter(None, exceptions):
-            if entry in {"*", origin.host, origin.netloc} or origin.host.endswith(f".{entry}"):
-                return None
-        return proxy or None
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -42,6 +42,7 @@ from quarantine.spec.write_pylock import write_pylock
 __all__ = ["CheckPorts", "CheckRequest", "check"]
 
 MAX_REASONS = 20
+MAX_SUBJECT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +291,7 @@ def _record(
             source=f"//{request.project}",
             type="quarantine.verdict.v1",
             time=request.now,
-            subject=" ".join(dict.fromkeys(subject.file for subject in result.subjects)),
+            subject=_subject_of_entry(result),
             data=_data(result, request, str(evidence), None if lock is None else sha256(lock).hexdigest()),
         )
         (receipt,) = ports.log.append(request.stream, [draft])
@@ -304,6 +305,13 @@ def _record(
     if request.lock is not None and lock is not None:
         ports.write(request.lock, lock)
     return replace(result, receipt=receipt)
+
+
+def _subject_of_entry(result: CheckResult) -> str:
+    """The files that were judged; a name for many of them, since an entry has its limits and the evidence has all."""
+    files = tuple(dict.fromkeys(subject.file for subject in result.subjects))
+    text = " ".join(files)
+    return text if len(text) <= MAX_SUBJECT else f"{text[: MAX_SUBJECT // 2]} and others, {len(files)} files in all"
 
 
 def _data(result: CheckResult, request: CheckRequest, evidence: str, lock: str | None) -> dict[str, Json]:

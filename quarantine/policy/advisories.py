@@ -130,7 +130,8 @@ def _public(version: Version) -> Version:
     return version if version.local is None else parse_version(version.public)
 
 
-# at equal versions a fix ends the range before, then a new range may begin, then it may end with that very version
+# At equal versions a fix ends the range before, then a new range may begin, then it may end with that very version. The
+# schema leaves ties open; evaluators that keep the record's order miss what is introduced where another range was fixed.
 _ORDER = {Bound.FIXED: 0, Bound.INTRODUCED: 1, Bound.LAST_AFFECTED: 2}
 
 

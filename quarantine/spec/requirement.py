@@ -43,7 +43,7 @@ def parse_pep508(text: str, location: Location) -> Requirement:
     return Requirement(
         name=parse_name(parsed.name),
         specifier=parsed.specifier,
-        extras=tuple(sorted(map(parse_name, parsed.extras))),
+        extras=tuple(sorted({parse_name(extra) for extra in parsed.extras})),
         marker=None if parsed.marker is None else decidable(parsed.marker),
         reference=None if parsed.url is None else reference_to(parsed.url),
         digests=frozenset() if parsed.url is None else _fragment_digests(parsed.url),

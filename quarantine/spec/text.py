@@ -1,5 +1,6 @@
 """What every format shares: bytes to text within limits, the gathering of problems, and text without credentials."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -33,6 +34,7 @@ _WIDE = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+_BLANK = re.compile(r"(\s)")
 _UTF_8 = frozenset({"utf-8", "utf8", "utf-8-sig", "u8", "ascii", "us-ascii"})
 _FRAGMENTS = ("egg=", "subdirectory=", "sha256=", "sha384=", "sha512=")
 
@@ -148,13 +150,7 @@ def redact(text: str) -> str:
     """
     if "@" not in text and "://" not in text:
         return text
-    words: list[str] = []
-    start = 0
-    for place, character in enumerate(text):
-        if character.isspace():
-            words += [_redact_word(text[start:place]), character]
-            start = place + 1
-    return "".join([*words, _redact_word(text[start:])])
+    return "".join(map(_redact_word, _BLANK.split(text)))
 
 
 def _redact_word(word: str) -> str:

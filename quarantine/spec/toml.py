@@ -68,14 +68,15 @@ class Toml:
                     self._literals.setdefault(found[1] if found[1] is not None else found[2], []).append(number)
         cursor = start or 1
         places: list[int | None] = []
+        used: dict[str, int] = {}
         for item in items:
-            lines = self._literals.get(item, []) if isinstance(item, str) else []
-            place = bisect_left(lines, cursor)
-            if place < len(lines):
-                cursor = lines[place]
-                places.append(cursor)
-            else:
-                places.append(start)
+            place = start
+            if isinstance(item, str) and item in self._literals:
+                lines = self._literals[item]
+                index = used[item] = max(used.get(item, -1) + 1, bisect_left(lines, cursor))
+                if index < len(lines):
+                    place = cursor = lines[index]
+            places.append(place)
         return places
 
 
@@ -91,7 +92,7 @@ def load_toml(file: str, data: bytes, max_bytes: int = MAX_BYTES) -> Toml:
         message = str(error)
         found = _PLACE.search(message[-100:])
         line = None if found is None else int(found[1])
-        plain = _PLACE.sub("", message)
+        plain = _PLACE.sub("", message).replace("(at end of document)", "at the end of the file")
         raise refusal(file, f"not TOML: {plain[:1].lower()}{escape(plain[1:])}", line) from error
     except ValueError as error:
         # the interpreter's own limits, such as that on the digits of a number

@@ -132,6 +132,15 @@ def _tear(folder: Path, fragment: bytes, first: int = 0) -> None:
         file.write(fragment)
 
 
+def test_an_unknown_stream_has_no_torn_tail(tmp_path: Path) -> None:
+    """It has nothing at all, and asking doesn't make it; nor has one that was made and not written to yet."""
+    log = _log(tmp_path)
+    assert (log.torn_bytes(STREAM), log.streams()) == (0, ())
+
+    _segment(tmp_path).parent.mkdir(parents=True)
+    assert (log.torn_bytes(STREAM), list(log.lines(STREAM))) == (0, [])
+
+
 def test_an_unfinished_line_is_no_line(tmp_path: Path) -> None:
     """Readers tell its length and read the rest; they change nothing."""
     log = _log(tmp_path, 2)

@@ -12,6 +12,7 @@ from quarantine.audit.chain import (
     Head,
     Tampered,
     Verified,
+    entries,
     extend,
     genesis,
     head_of,
@@ -259,6 +260,27 @@ def test_edits_are_found_by_the_chain_alone(name: str) -> None:
     edit, line, problem, found, expected = _EDITS[name]
 
     assert verify(STREAM, edit()) == Tampered(stream=STREAM, line=line, problem=problem, found=found, expected=expected)
+
+
+def test_entries_are_given_out_when_they_proved_to_be_in_place() -> None:
+    """All of an untouched stream, in order."""
+    assert [entry.data["number"] for entry in entries(STREAM, LINES)] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name", _EDITS)
+def test_no_entry_is_given_out_from_an_edit_on(name: str) -> None:
+    """Reading stops at the line where verifying stops, with the reason."""
+    edit, line, problem, _, _ = _EDITS[name]
+    reading = entries(STREAM, edit())
+    given = [next(reading).seq for _ in range(line - 1)]
+
+    with pytest.raises(IntegrityError) as error:
+        next(reading)
+
+    assert given == list(range(line - 1))
+    if not problem.startswith("a line has no newline"):
+        assert str(error.value).startswith(f"the audit log {STREAM} was changed at line {line}: {problem}")
+    assert str(error.value).endswith(": stop and look")
 
 
 def test_a_cut_tail_needs_a_head() -> None:

@@ -12,6 +12,7 @@ from policy_samples import (
     NOW,
     POLICY,
     PRODUCTION,
+    PYPI,
     SNAPSHOT,
     flaw,
     item,
@@ -19,7 +20,8 @@ from policy_samples import (
     policy,
     wheel,
 )
-from quarantine.model import Digest, Finding, Item, Reference, ReferenceKind, Target, Verdict
+
+from quarantine.model import Digest, Ecosystem, Finding, Item, Reference, ReferenceKind, Target, Verdict
 from quarantine.policy.rules import RULES, Evidence, judge, verdict
 from quarantine.policy.stage import StagePolicy
 
@@ -56,8 +58,10 @@ REPOSITORY = [
     ),
     (
         item("zeta", upstream="vetted"),
-        "fail: zeta 1.0 is from vetted, which is curated, and no entry of its list names zeta: "
-        "ask its curators for an entry, or file an exception",
+        (
+            "fail: zeta 1.0 is from vetted, which is curated, and no entry of its list names zeta: "
+            "ask its curators for an entry, or file an exception"
+        ),
     ),
     (item("alpha", upstream="vetted"), "pass: alpha 1.0 is from vetted, whose list names it"),
     (item(reference=GIT), "not-applicable: demo 1.0 is a direct reference: no upstream is asked for it"),
@@ -78,13 +82,17 @@ ALLOW = [
     ),
     (
         item("alpha", "1!1.5", upstream="vetted"),
-        "fail: alpha 1!1.5 is outside the allow entries of vetted: alpha<2,>=1 (vetted.yaml:3): "
-        "take a version that they allow",
+        (
+            "fail: alpha 1!1.5 is outside the allow entries of vetted: alpha<2,>=1 (vetted.yaml:3): "
+            "take a version that they allow"
+        ),
     ),
     (
         item("alpha", "1.5rc1", upstream="vetted"),
-        "fail: alpha 1.5rc1 is outside the allow entries of vetted: alpha<2,>=1 (vetted.yaml:3): "
-        "take a version that they allow",
+        (
+            "fail: alpha 1.5rc1 is outside the allow entries of vetted: alpha<2,>=1 (vetted.yaml:3): "
+            "take a version that they allow"
+        ),
     ),
     (
         item("alpha", "1.5.post1", upstream="vetted"),
@@ -100,18 +108,24 @@ ALLOW = [
     ),
     (
         item("delta", "2.0+evil", upstream="vetted"),
-        "fail: delta 2.0+evil is outside the allow entries of vetted: delta==2.0 (vetted.yaml:6): "
-        "a local version needs an entry that names it with '=='",
+        (
+            "fail: delta 2.0+evil is outside the allow entries of vetted: delta==2.0 (vetted.yaml:6): "
+            "a local version needs an entry that names it with '=='"
+        ),
     ),
     (
         item("alpha", "1.5+evil", upstream="vetted"),
-        "fail: alpha 1.5+evil is outside the allow entries of vetted: alpha<2,>=1 (vetted.yaml:3): "
-        "a local version needs an entry that names it with '=='",
+        (
+            "fail: alpha 1.5+evil is outside the allow entries of vetted: alpha<2,>=1 (vetted.yaml:3): "
+            "a local version needs an entry that names it with '=='"
+        ),
     ),
     (
         item("azureml-core", "1.5+evil", upstream="vetted"),
-        "fail: azureml-core 1.5+evil is outside the allow entries of vetted: azureml-* (vetted.yaml:8): "
-        "a local version needs an entry that names it with '=='",
+        (
+            "fail: azureml-core 1.5+evil is outside the allow entries of vetted: azureml-* (vetted.yaml:8): "
+            "a local version needs an entry that names it with '=='"
+        ),
     ),
     (
         item("azureml-core", "1.5b1", upstream="vetted"),
@@ -246,18 +260,24 @@ def test_typosquat_by_action(action: str, expected: str) -> None:
     [
         (
             GIT,
-            "fail: demo is taken from a version control system (git+https://git.example.org/demo): "
-            "expected a name and a version from an upstream; name those, or file an exception",
+            (
+                "fail: demo is taken from a version control system (git+https://git.example.org/demo): "
+                "expected a name and a version from an upstream; name those, or file an exception"
+            ),
         ),
         (
             URL,
-            "fail: demo is taken from a URL (https://files.example.org/demo.whl): "
-            "expected a name and a version from an upstream; name those, or file an exception",
+            (
+                "fail: demo is taken from a URL (https://files.example.org/demo.whl): "
+                "expected a name and a version from an upstream; name those, or file an exception"
+            ),
         ),
         (
             PATH,
-            "fail: demo is taken from a path (./demo): "
-            "expected a name and a version from an upstream; name those, or file an exception",
+            (
+                "fail: demo is taken from a path (./demo): "
+                "expected a name and a version from an upstream; name those, or file an exception"
+            ),
         ),
         (None, "pass: demo 1.0 is named by name and version"),
     ],
@@ -341,8 +361,10 @@ FLAWS: list[tuple[Item, str, tuple[Finding, ...] | None, str]] = [
         item(),
         "production",
         (flaw("CVE-1", "medium", fixed=""), flaw("CVE-2", "critical")),
-        "fail: demo 1.0 has CVE-1 (medium; not fixed), CVE-2 (critical; fixed in 2.0): expected none from medium up; "
-        "no version fixes all of it: replace the package, or file an exception",
+        (
+            "fail: demo 1.0 has CVE-1 (medium; not fixed), CVE-2 (critical; fixed in 2.0): expected none from medium up; "
+            "no version fixes all of it: replace the package, or file an exception"
+        ),
     ),
     (
         item(),
@@ -360,22 +382,28 @@ FLAWS: list[tuple[Item, str, tuple[Finding, ...] | None, str]] = [
         item(),
         "production",
         (flaw("PYSEC-1", "unknown"),),
-        "fail: demo 1.0 has PYSEC-1 (unknown severity; fixed in 2.0): expected none from medium up, "
-        "and none of unknown severity; take a version that fixes it",
+        (
+            "fail: demo 1.0 has PYSEC-1 (unknown severity; fixed in 2.0): expected none from medium up, "
+            "and none of unknown severity; take a version that fixes it"
+        ),
     ),
     (
         item(),
         "development",
         (flaw("PYSEC-1", "unknown", fixed=""),),
-        "unknown: demo 1.0 has PYSEC-1 (unknown severity; not fixed): its severity has to be known; "
-        "no version fixes all of it: replace the package, or file an exception, or have the curators rate it",
+        (
+            "unknown: demo 1.0 has PYSEC-1 (unknown severity; not fixed): its severity has to be known; "
+            "no version fixes all of it: replace the package, or file an exception, or have the curators rate it"
+        ),
     ),
     (
         item(),
         "development",
         (flaw("PYSEC-1", "unknown", "9.8"),),
-        "fail: demo 1.0 has PYSEC-1 (unknown severity, 9.8; fixed in 2.0): expected none from high up; "
-        "take a version that fixes it",
+        (
+            "fail: demo 1.0 has PYSEC-1 (unknown severity, 9.8; fixed in 2.0): expected none from high up; "
+            "take a version that fixes it"
+        ),
     ),
     (
         item(),
@@ -405,8 +433,10 @@ FLAWS: list[tuple[Item, str, tuple[Finding, ...] | None, str]] = [
         item("flawed"),
         "production",
         (flaw("PYSEC-1", aliases="CVE-2020-1"),),
-        "pass: flawed 1.0 has no flaw that counts in production: CVE-2020-1 "
-        "(ignored until 2027-01-01 by ann, policy.yaml:22: unreachable)",
+        (
+            "pass: flawed 1.0 has no flaw that counts in production: CVE-2020-1 "
+            "(ignored until 2027-01-01 by ann, policy.yaml:22: unreachable)"
+        ),
     ),
     (
         item("other"),
@@ -418,8 +448,10 @@ FLAWS: list[tuple[Item, str, tuple[Finding, ...] | None, str]] = [
         item("flawed"),
         "production",
         (flaw("CVE-2020-2"),),
-        "fail: flawed 1.0 has CVE-2020-2 (high; fixed in 2.0; its ignore in policy.yaml:23 expired on 2026-11-23): "
-        "expected none from medium up; take a version that fixes it",
+        (
+            "fail: flawed 1.0 has CVE-2020-2 (high; fixed in 2.0; its ignore in policy.yaml:23 expired on 2026-11-23): "
+            "expected none from medium up; take a version that fixes it"
+        ),
     ),
     (
         item("flawed"),
@@ -431,16 +463,20 @@ FLAWS: list[tuple[Item, str, tuple[Finding, ...] | None, str]] = [
         item("flawed"),
         "development",
         (flaw("CVE-2020-3"),),
-        "pass: flawed 1.0 has no flaw that counts in development: CVE-2020-3 "
-        "(ignored until 2027-01-01 by ann, policy.yaml:24: only here)",
+        (
+            "pass: flawed 1.0 has no flaw that counts in development: CVE-2020-3 "
+            "(ignored until 2027-01-01 by ann, policy.yaml:24: only here)"
+        ),
     ),
     (
         item(),
         "production",
         tuple(flaw(f"CVE-{number}") for number in range(7)),
-        "fail: demo 1.0 has CVE-0 (high; fixed in 2.0), CVE-1 (high; fixed in 2.0), CVE-2 (high; fixed in 2.0), "
-        "CVE-3 (high; fixed in 2.0), CVE-4 (high; fixed in 2.0) and 2 more: expected none from medium up; "
-        "take a version that fixes it",
+        (
+            "fail: demo 1.0 has CVE-0 (high; fixed in 2.0), CVE-1 (high; fixed in 2.0), CVE-2 (high; fixed in 2.0), "
+            "CVE-3 (high; fixed in 2.0), CVE-4 (high; fixed in 2.0) and 2 more: expected none from medium up; "
+            "take a version that fixes it"
+        ),
     ),
 ]
 
@@ -505,14 +541,18 @@ AGES = [
     (
         (wheel(age=7 * DAYS - timedelta(seconds=1)),),
         (),
-        "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-16, 6 days ago: expected at least 7 days; "
-        "wait until 2026-11-23T12:00:01Z, or take an older version",
+        (
+            "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-16, 6 days ago: expected at least 7 days; "
+            "wait until 2026-11-23T12:00:01Z, or take an older version"
+        ),
     ),
     (
         (wheel(age=900 * DAYS), wheel(age=timedelta(hours=1), platform="linux_x86_64")),
         (),
-        "fail: demo-1.0-py3-none-linux_x86_64.whl was uploaded 2026-11-23, 1 hour ago: expected at least 7 days; "
-        "wait until 2026-11-30T11:00:00Z, or take an older version",
+        (
+            "fail: demo-1.0-py3-none-linux_x86_64.whl was uploaded 2026-11-23, 1 hour ago: expected at least 7 days; "
+            "wait until 2026-11-30T11:00:00Z, or take an older version"
+        ),
     ),
     (
         (wheel(age=2 * DAYS),),
@@ -522,15 +562,19 @@ AGES = [
     (
         (wheel(age=timedelta(minutes=5)),),
         ("1.0",),
-        "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-23, less than an hour ago: "
-        "expected at least 1 day for a version that fixes a known flaw; wait until 2026-11-24T11:55:00Z, "
-        "or take an older version",
+        (
+            "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-23, less than an hour ago: "
+            "expected at least 1 day for a version that fixes a known flaw; wait until 2026-11-24T11:55:00Z, "
+            "or take an older version"
+        ),
     ),
     (
         (wheel(age=2 * DAYS),),
         ("1.1",),
-        "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-21, 2 days ago: expected at least 7 days; "
-        "wait until 2026-11-28T12:00:00Z, or take an older version",
+        (
+            "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-21, 2 days ago: expected at least 7 days; "
+            "wait until 2026-11-28T12:00:00Z, or take an older version"
+        ),
     ),
     (
         (wheel(age=None),),
@@ -550,8 +594,10 @@ AGES = [
     (
         (wheel(age=timedelta(minutes=-5)),),
         (),
-        "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-23, less than an hour ago: expected at least 7 days; "
-        "wait until 2026-11-30T12:05:00Z, or take an older version",
+        (
+            "fail: demo-1.0-py3-none-any.whl was uploaded 2026-11-23, less than an hour ago: expected at least 7 days; "
+            "wait until 2026-11-30T12:05:00Z, or take an older version"
+        ),
     ),
     ((), (), "not-applicable: demo 1.0 has no file that could be installed: see source-only"),
 ]
@@ -614,20 +660,26 @@ ON_LINUX = (wheel(platform="manylinux_2_17_x86_64"),)
         (
             item(artifacts=ON_LINUX),
             (LINUX, MACOS),
-            "fail: demo 1.0 has no wheel for cp311-macos-arm64: take a version that has one, "
-            "or file an exception to have it built",
+            (
+                "fail: demo 1.0 has no wheel for cp311-macos-arm64: take a version that has one, "
+                "or file an exception to have it built"
+            ),
         ),
         (
             item(artifacts=(), locked=True),
             (LINUX,),
-            "fail: demo 1.0 has no wheel that the lock accepts for cp311-linux-x86_64: take a version that has one, "
-            "or file an exception to have it built",
+            (
+                "fail: demo 1.0 has no wheel that the lock accepts for cp311-linux-x86_64: take a version that has one, "
+                "or file an exception to have it built"
+            ),
         ),
         (
             item(version=None, source_only=True),
             (LINUX,),
-            "fail: demo has no wheel that can be installed, only source, which would run its own code: "
-            "take a version that has a wheel, or file an exception to have it built",
+            (
+                "fail: demo has no wheel that can be installed, only source, which would run its own code: "
+                "take a version that has a wheel, or file an exception to have it built"
+            ),
         ),
         (item(), (), "unknown: demo 1.0: no target is known to install it on"),
         (item(upstream=None), (LINUX,), "not-applicable: demo is in no upstream: see repository"),
@@ -650,8 +702,10 @@ def test_source_only(of: Item, targets: tuple[Target, ...], expected: str) -> No
         (item(), "pass: every file of demo 1.0 is the owner's, by digest"),
         (
             item(missing_digests=frozenset({Digest.sha256("b" * 64)})),
-            "fail: demo 1.0: pypi owns it and lists no file with sha256:bbbbbbbbbbbb…: "
-            "the lock accepts bytes that are not the owner's; lock it again from the policy's upstreams",
+            (
+                "fail: demo 1.0: pypi owns it and lists no file with sha256:bbbbbbbbbbbb…: "
+                "the lock accepts bytes that are not the owner's; lock it again from the policy's upstreams"
+            ),
         ),
         (item(contradiction="pypi and acme disagree"), "unknown: demo 1.0: pypi and acme disagree"),
         (
@@ -690,6 +744,21 @@ def test_contradicting_evidence_is_undecided() -> None:
     outcomes = judge(PRODUCTION, Evidence(item=of, findings=()), SNAPSHOT, NOW, (LINUX,))
 
     assert verdict(outcomes) is Verdict.UNDECIDED
+
+
+def test_only_python_names_are_compared() -> None:
+    """A conda package's name has its own well-known neighbours."""
+    assert told("typosquat", item("requets", ecosystem=Ecosystem.CONDA)) == (
+        "not-applicable: only names of Python distributions are compared"
+    )
+
+
+def test_a_wildcard_denies_its_versions_only() -> None:
+    """`==2.*` reaches every 2, pre-releases and local versions too, and no 3."""
+    loaded = policy(pypi=PYPI.replace("'<2.0'", "'==2.*'").replace('"<2.0"', '"==2.*"')).stage("production")
+    kinds = [judged("deny-entry", item("worse", v), stage=loaded).kind.value for v in ("2.0rc1", "2.9+x", "3.0", "1.9")]
+
+    assert kinds == ["fail", "fail", "pass", "pass"]
 
 
 def test_two_spellings_of_a_popular_name_are_one() -> None:

@@ -115,7 +115,7 @@ def test_includes_are_counted() -> None:
     files = {"r.txt": "".join(f"-r {number}.txt\n" for number in range(300))}
     answer = parse("r.txt", {"r.txt": files["r.txt"].encode()})
     assert isinstance(answer, Needs)
-    files |= {path: "" for path in answer.paths}
+    files |= dict.fromkeys(answer.paths, "")
 
     assert len(answer.paths) == 255
     assert refusal(files).split("\n")[0] == "r.txt:256: more than 256 files are included"
@@ -237,7 +237,7 @@ def test_a_reference_is_told_and_not_followed(line: str, name: str | None, refer
     "option", ["--index-url https://evil.example", "--extra-index-url https://evil.example", "--pre"]
 )
 def test_an_option_behind_a_requirement_is_told(option: str) -> None:
-    """pip ignores such an option there, other installers need not: it is judged all the same."""
+    """Such an option is judged wherever it stands: pip ignores it there, other installers need not."""
     spec = read({"r.txt": f"numpy {option}\n"})
 
     assert ([d.text for d in spec.directives], names(spec)) == ([option], (["numpy"], []))
