@@ -544,7 +544,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One flaw, or one piece of malware, that affects one package: the records about it joined by their aliases.
 

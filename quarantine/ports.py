@@ -48,7 +48,8 @@ Tell = Callable[[str], None]
 class ResolutionRequest:
     """What is to be resolved for one target, and within which limits.
 
-    `not_after` is the cutoff on upload times (aware, UTC), None for "as written"; `not_after_by_name` overrides it.
+    `not_after` is the cutoff on upload times (aware, UTC), None for "as written"; `not_after_by_name` overrides it
+    where there is one, with None for no cutoff at all.
     `excluded` names are left out of the resolution together with what only they need.
     """
 
@@ -56,7 +57,7 @@ class ResolutionRequest:
     constraints: tuple[str, ...] = ()
     target: Target
     not_after: datetime | None = None
-    not_after_by_name: tuple[tuple[NormalizedName, datetime], ...] = ()
+    not_after_by_name: tuple[tuple[NormalizedName, datetime | None], ...] = ()
     excluded: frozenset[NormalizedName] = frozenset()
 
 

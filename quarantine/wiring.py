@@ -191,8 +191,10 @@ def uv_version() -> str:
 
 def probe_folder(folder: Path) -> str:
     """The folder, after a file was written to it and taken away; UpstreamError when that can't be done."""
+    from quarantine.io.cache import private_folder  # noqa: PLC0415  # imported where it is used
+
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -152,7 +152,7 @@ class FakeIndex:
         return found
 
     def metadata(self, artifacts: Collection[Artifact], tell: Tell) -> Mapping[str, bytes | None]:
-        """The metadata of releases that serve it."""
+        """The metadata of wheels."""
         every = [release for releases in self.world.upstreams.values() for release in releases]
-        texts = {r.artifact().filename: r.core_metadata for r in every if r.metadata and not r.source}
+        texts = {r.artifact().filename: r.core_metadata for r in every if not r.source}
         return {artifact.filename: texts.get(artifact.filename) for artifact in artifacts}

@@ -6,6 +6,7 @@ import hashlib
 import html
 import io
 import json
+import re
 import ssl
 import tarfile
 import threading
@@ -296,16 +297,27 @@ class IndexServer(WebServer):
         if len(parts) == 2 and parts[0] == "simple" and parts[1] in self.projects:
             return self.page(parts[1])
         if len(parts) == 2 and parts[0] == "files":
-            return self._file(parts[1])
+            return self._file(parts[1], asked)
         return NOT_FOUND
 
-    def _file(self, filename: str) -> Answer:
+    def _file(self, filename: str, asked: Asked) -> Answer:
         for file in (file for files in self.projects.values() for file in files):
             if file.filename == filename:
-                return Answer(headers={"Content-Type": "application/octet-stream"}, body=file.data)
+                return _ranged(file.data, asked.headers.get("Range"))
             if f"{file.filename}.metadata" == filename and file.metadata is not None:
                 return Answer(headers={"Content-Type": "application/octet-stream"}, body=file.metadata)
         return NOT_FOUND
+
+
+def _ranged(data: bytes, asked: str | None) -> Answer:
+    """The bytes, or the one range of them that is asked for."""
+    headers = {"Content-Type": "application/octet-stream"}
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
+    if found is None:
+        return Answer(headers=headers, body=data)
+    part = data[int(found[1]) : int(found[2]) + 1]
+    headers["Content-Range"] = f"bytes {found[1]}-{int(found[1]) + len(part) - 1}/{len(data)}"
+    return Answer(status=206, headers=headers, body=part)
 
 
 def _json_page(name: str, files: Iterable[ServedFile], status: str | None) -> bytes:

@@ -7,6 +7,7 @@ Ownership is decided here: the first upstream, in the policy's order, that has a
 import base64
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from packaging.utils import NormalizedName
 
 from quarantine.archive.metadata import MAX_METADATA_BYTES
 from quarantine.archive.pages import ACCEPT, ProjectPage, parse_page
+from quarantine.archive.wheel import metadata_in_wheel
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.cache import private_folder, read_cached, write_cached
 from quarantine.io.guard import target_of
@@ -89,7 +91,8 @@ class SimpleIndex:
     def metadata(self, artifacts: Collection[Artifact], tell: Tell) -> Mapping[str, bytes | None]:
         """By filename, the core metadata that the index serves beside each file (PEP 658), verified by its digest.
 
-        None where the index serves none. UpstreamError, IntegrityError.
+        Where it serves none, what a wheel itself says, read from ranges of its bytes; that can't be verified without
+        the whole file. None where neither is to be had. UpstreamError, IntegrityError.
         """
         folder = private_folder(private_folder(self._cache_dir) / "metadata-1")
         found: dict[str, bytes | None] = {artifact.filename: None for artifact in artifacts}
@@ -97,7 +100,7 @@ class SimpleIndex:
         for artifact in artifacts:
             if not artifact.has_metadata:
                 continue
-            cached = None
+            cached: bytes | None = None
             if artifact.metadata_digest is not None:
                 cached = read_cached(folder / artifact.metadata_digest.hex, MAX_METADATA_BYTES)
             if cached is not None and _is(artifact, cached):
@@ -119,7 +122,45 @@ class SimpleIndex:
             found[artifact.filename] = response.body
             if artifact.metadata_digest is not None:
                 write_cached(folder / artifact.metadata_digest.hex, response.body)
+        bare = [a for a in artifacts if a.is_wheel and not a.has_metadata and a.digest is not None]
+        return {**found, **self._inside_wheels(bare, folder, tell)}
+
+    def _inside_wheels(self, artifacts: Collection[Artifact], folder: Path, tell: Tell) -> Mapping[str, bytes | None]:
+        """By filename, the METADATA in each wheel. A wheel that can't be read has none: nobody's verdict hangs on it."""
+        found: dict[str, bytes | None] = {}
+        missing: list[Artifact] = []
+        for artifact in artifacts:
+            cached = read_cached(folder / f"wheel-{artifact.digest}", MAX_METADATA_BYTES)
+            found[artifact.filename] = cached
+            if cached is None:
+                missing.append(artifact)
+        if missing and self._offline:
+            raise UpstreamError(f"offline: the metadata of {len(missing)} files is not in the cache")
+        with ThreadPoolExecutor(max_workers=8) as workers:
+            for number, (artifact, text) in enumerate(
+                zip(missing, workers.map(self._inside_wheel, missing), strict=True), 1
+            ):
+                tell(f"reading metadata inside wheels: {number} of {len(missing)}")
+                found[artifact.filename] = text
+                if text is not None:
+                    write_cached(folder / f"wheel-{artifact.digest}", text)
         return found
+
+    def _inside_wheel(self, artifact: Artifact) -> bytes | None:
+        request = self._metadata_request(artifact.url)
+
+        def ask(start: int, end: int) -> Response:
+            headers = {**dict(request.headers), "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+            response = self._http.get(artifact.url, headers=headers, max_bytes=end - start, also=request.also)
+            if response.status != 206:
+                raise UpstreamError(f"{response.url} answered {response.status}: expected a range of its bytes")
+            return response
+
+        try:
+            size = artifact.size or _total(ask(0, 1))
+            return metadata_in_wheel(artifact.filename, size, lambda start, end: ask(start, end).body)
+        except (IntegrityError, UpstreamError):
+            return None
 
     def _metadata_request(self, url: str) -> Request:
         """Files may lie on another host than the pages; only a file on an upstream's own host gets its login."""
@@ -214,3 +255,11 @@ def _is(artifact: Artifact, metadata: bytes) -> bool:
 
 def _shared_prefix(one: str, other: str) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _total(response: Response) -> int:
+    """The size of the whole file, by an answer that gives a range of it (RFC 9110, section 14.4)."""
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    if not (total.isascii() and total.isdecimal() and len(total) < 16):
+        raise UpstreamError(f"{response.url} doesn't say how large it is")
+    return int(total)

@@ -143,7 +143,8 @@ class UvResolver:
         if request.not_after is not None:
             options += ["--exclude-newer", _timestamp(request.not_after)]
             for name, instant in request.not_after_by_name:
-                options += ["--exclude-newer-package", f"{name}={_timestamp(instant)}"]
+                until = "false" if instant is None else _timestamp(instant)
+                options += ["--exclude-newer-package", f"{name}={until}"]
         with tempfile.TemporaryDirectory(prefix="quarantine-") as temporary:
             folder = Path(temporary)
             if request.constraints:

@@ -91,6 +91,9 @@ def main(argv: Sequence[str], *, now: datetime | None = None, environ: Mapping[s
         status = _quarantine.main(args=list(argv), prog_name="quarantine", obj=session, standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        session.say(error.format_message())
+        return 2
     except click.ClickException as error:
         session.say(f"error: {escape(error.format_message())}")
         if isinstance(error, click.UsageError) and error.ctx is not None:

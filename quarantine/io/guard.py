@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin, urlsplit
 
 from quarantine.errors import UpstreamError
@@ -25,6 +25,7 @@ _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9.])?")
 _UNSAFE = re.compile(r"[^!-~]|[\\\"<>^`{|}]")
 # The instance metadata services of the large clouds and Azure's host agent: whoever reaches them has a machine's identity.
 _NEVER = frozenset(map(ip_address, ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
+_DOCUMENTATION = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -112,10 +113,18 @@ def judge_addresses(host: str, addresses: Iterable[Address], *, configured: bool
         for form in _forms(address):
             if form in _NEVER or form.is_link_local:
                 raise UpstreamError(f"{host} leads to {address}, a link-local or metadata address: refused")
-            if not configured and (not form.is_global or form.is_multicast):
+            if not configured and (not form.is_global or form.is_multicast) and not _is_documentation(form):
                 raise UpstreamError(
                     f"{host} leads to {address}, which is not public, and is no configured upstream: refused"
                 )
+
+
+def _is_documentation(address: Address) -> bool:
+    """Whether it is set aside for documents (RFC 5737): nobody's private network, so nothing to be reached there.
+
+    Laboratories without a way out use these where the public internet would be.
+    """
+    return any(address in network for network in _DOCUMENTATION)
 
 
 def _forms(address: Address) -> tuple[Address, ...]:

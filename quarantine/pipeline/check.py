@@ -111,7 +111,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     subjects = tuple(_subject(entry, index, judged, request, judge) for index, entry in enumerate(planned))
     preconditions = _preconditions(judge)
     result = CheckResult(
-        verdict=combine((*(subject.verdict for subject in subjects), *_void(preconditions))),
+        verdict=Verdict.UNDECIDED if judge.void else combine(subject.verdict for subject in subjects),
         stage=request.stage,
         project=request.project,
         now=request.now,
@@ -165,12 +165,6 @@ def _preconditions(judge: Judge) -> tuple[Outcome, ...]:
         *judge.preconditions,
         Outcome(rule="advisory-snapshot", kind=OutcomeKind.UNKNOWN, message=judge.unanswered),
     )
-
-
-def _void(preconditions: tuple[Outcome, ...]) -> tuple[Verdict, ...]:
-    """A verdict of its own for preconditions that failed."""
-    failed = any(outcome.kind in (OutcomeKind.FAIL, OutcomeKind.UNKNOWN) for outcome in preconditions)
-    return (Verdict.UNDECIDED,) if failed else ()
 
 
 def _plan(
@@ -262,9 +256,7 @@ def _subject(
         sha256=entry.spec.sources[0].sha256 if len(entry.spec.sources) == 1 else sha256(digests.encode()).hexdigest(),
         target=entry.target,
         locked=entry.spec.locked is not None,
-        verdict=Verdict.UNDECIDED
-        if _void(judge.preconditions)
-        else combine((*of_spec, *(item.verdict for item in own))),
+        verdict=Verdict.UNDECIDED if judge.void else combine((*of_spec, *(item.verdict for item in own))),
         outcomes=outcomes,
     )
 

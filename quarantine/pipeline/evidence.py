@@ -13,6 +13,7 @@ from quarantine.model import (
     Item,
     JudgedItem,
     Outcome,
+    OutcomeKind,
     Package,
     Snapshot,
     Target,
@@ -59,6 +60,12 @@ class Judge:
         self._findings: dict[Package, tuple[Finding, ...]] = {}
         self._fixes: dict[NormalizedName, frozenset[Version]] = {}
 
+    @property
+    def void(self) -> bool:
+        """Whether a precondition failed, so that no evidence counts."""
+        kinds = {outcome.kind for outcome in self.preconditions}
+        return self.unanswered is not None or not kinds.isdisjoint((OutcomeKind.FAIL, OutcomeKind.UNKNOWN))
+
     def findings(self, items: Iterable[Item]) -> Mapping[Package, tuple[Finding, ...]] | None:
         """What is known to affect the items; None when the service can't be asked."""
         packages = {item.package for item in items if item.package is not None} - self._findings.keys()
@@ -94,19 +101,19 @@ class Judge:
 
 
 def nearest_versions(judged: Sequence[JudgedItem], judge: Judge, pages: Pages, tell: Tell) -> tuple[JudgedItem, ...]:
-    """The items again, the denied ones with the nearest version that would pass, where there is one."""
+    """The items again, those that don't pass with the nearest version that would pass, where there is one to be found."""
     items = tuple(entry.item for entry in judged)
     return tuple(
         replace(entry, nearest=_nearest(entry, items, judge, pages, tell))
-        if entry.verdict is Verdict.DENIED and _another_could_pass(entry)
+        if entry.verdict is not Verdict.ALLOWED and _another_could_pass(entry, judge)
         else entry
         for entry in judged
     )
 
 
-def _another_could_pass(entry: JudgedItem) -> bool:
-    failed = {outcome.rule for outcome in entry.outcomes if outcome.kind.value == "fail"}
-    return entry.item.reference is None and not failed & _NAME_RULES
+def _another_could_pass(entry: JudgedItem, judge: Judge) -> bool:
+    broken = {o.rule for o in entry.outcomes if o.kind in (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)}
+    return not judge.void and entry.item.reference is None and not broken & _NAME_RULES
 
 
 def _nearest(entry: JudgedItem, items: Collection[Item], judge: Judge, pages: Pages, tell: Tell) -> Version | None:
@@ -116,7 +123,11 @@ def _nearest(entry: JudgedItem, items: Collection[Item], judge: Judge, pages: Pa
         return None
     tell(f"{item.name}: looking for the nearest version that passes")
     targets = tuple(judge.targets[index] for index in item.subjects)
-    specifiers = requirer_specifiers(item, items, targets[0], pages, tell) if item.required_by else ()
+    try:
+        specifiers = requirer_specifiers(item, items, targets[0], pages, tell) if item.required_by else ()
+    except UpstreamError:
+        # a version that those who require the item may not be able to use is no way out
+        return None
     found = candidates(page, item.version, specifiers, targets)
     for start in range(0, len(found), _CHUNK):
         chunk = [candidate_item(item, page, version, targets) for version in found[start : start + _CHUNK]]

@@ -155,7 +155,7 @@ class _Mode:
     """How strictly a resolution keeps to the policy."""
 
     not_after: datetime | None
-    not_after_by_name: tuple[tuple[NormalizedName, datetime], ...] = ()
+    not_after_by_name: tuple[tuple[NormalizedName, datetime | None], ...] = ()
     constraints: tuple[str, ...] = ()
     refuse: bool
 
@@ -189,7 +189,7 @@ def plan_unlocked(
         return Plan(items=referenced)
     failed: ResolutionFailed | None = None
     for mode in _modes(spec, named, stage, now, fixes):
-        answer = _solve(named, mode, target, stage, resolver, pages, tell)
+        answer = _solve(named, mode, target, stage, resolver, pages, now, tell)
         if isinstance(answer, _Solved):
             # what is referenced directly is judged as such, whoever else asks for it
             held = {item.name for item in referenced}
@@ -232,9 +232,15 @@ def _solve(
     stage: StagePolicy,
     resolver: PythonResolver,
     pages: Pages,
+    now: datetime,
     tell: Tell,
 ) -> _Solved | ResolutionFailed:
-    """Resolves, leaving out what has no wheel or doesn't exist, and again while deny entries refuse what came out."""
+    """Resolves, and again while that shows what the next try must know.
+
+    What has no wheel or doesn't exist is left out. Files of unknown age are let in for the names that have no others.
+    A name of an upstream with a minimum age of its own gets that upstream's cutoff. What deny entries refuse is
+    excluded.
+    """
     source_only: frozenset[NormalizedName] = frozenset()
     not_found: frozenset[NormalizedName] = frozenset()
     constraints, lifted = mode.constraints, dict(mode.not_after_by_name)
@@ -250,9 +256,15 @@ def _solve(
         answer = resolver.resolve(request, tell)
         if isinstance(answer, ResolutionFailed):
             without = answer.source_only - source_only, answer.not_found - not_found
-            if not any(without):
+            timeless = {name for name in answer.no_upload_time if lifted.get(name, now) is not None}
+            if not any((*without, timeless)):
                 return answer
             source_only, not_found = source_only | without[0], not_found | without[1]
+            lifted |= dict.fromkeys(timeless)
+            continue
+        own = _own_cutoffs(answer, mode, stage, now)
+        if own.keys() - lifted.keys():
+            lifted = {**own, **lifted}
             continue
         refused = _refused(answer, stage, pages) if mode.refuse else ()
         new = tuple(line for line in refused if line not in constraints)
@@ -260,6 +272,16 @@ def _solve(
             return _Solved(resolution=answer, source_only=source_only, not_found=not_found, constraints=constraints)
         constraints += new
     raise UpstreamError(f"no solution after {MAX_ROUNDS} rounds: pin what you ask for more closely and check again")
+
+
+def _own_cutoffs(
+    resolution: Resolution, mode: _Mode, stage: StagePolicy, now: datetime
+) -> dict[NormalizedName, datetime | None]:
+    """The cutoffs of packages whose upstream has a minimum age of its own; none at all where that is nothing."""
+    if mode.not_after is None:
+        return {}
+    ages = {package.name: stage.minimum_age_of(package.upstream) for package in resolution.packages}
+    return {name: now - age if age else None for name, age in ages.items() if age != stage.minimum_age}
 
 
 def _refused(resolution: Resolution, stage: StagePolicy, pages: Pages) -> tuple[str, ...]:
@@ -300,7 +322,7 @@ def _solution_items(
     packages = solved.resolution.packages
     versions = {package.name: package.version for package in packages}
     asked = {r.name: r for r in reversed(named)}
-    tell("reading index pages")
+    tell(f"reading {len(versions)} index pages")
     found = pages.get((*versions, *solved.source_only))
     items = []
     for package in packages:
@@ -399,7 +421,7 @@ def _why_held_back(
     if stage.denies(page.name) and version in stage.refused_versions(page):
         return "deny-entry"
     times = [a.upload_time for a in fitting if a.upload_time is not None]
-    if times and min(times) > now - stage.minimum_age:
+    if times and min(times) > now - stage.minimum_age_of(page.upstream):
         return "minimum-age"
     return "dependencies"
 
@@ -415,7 +437,13 @@ def _source_only_items(
     tell: Tell,
 ) -> list[Item]:
     """What the resolver could only have had as source: the newest version that everybody who needs it accepts."""
-    needs = _needs(items, solved.source_only, target, pages, tell)
+    # only what nobody asks for by hand needs the metadata of the others to say whose it is
+    indirect = not solved.source_only <= asked.keys()
+    try:
+        needs = _needs(items, solved.source_only, target, pages, tell) if indirect else {}
+    except UpstreamError:
+        # who pulled it in is told where it can be had; that it is refused doesn't depend on it
+        needs = {}
     result = []
     for name in sorted(solved.source_only):
         page = pages.one(name)
@@ -447,9 +475,7 @@ def _needs(
 ) -> dict[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]]:
     """For each of the names, which items require it on the target, and which versions of it they accept."""
     owners = {item.artifacts[0].filename: item for item in items if item.artifacts}
-    texts = pages.index.metadata(
-        [item.artifacts[0] for item in owners.values() if item.artifacts[0].has_metadata], tell
-    )
+    texts = pages.index.metadata([item.artifacts[0] for item in owners.values()], tell)
     needs: dict[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]] = {}
     for filename, text in texts.items():
         if text is None:

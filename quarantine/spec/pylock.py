@@ -54,9 +54,6 @@ def read(file: str, data: bytes) -> EnvironmentSpec:
     document = load_toml(file, data, MAX_LOCK_BYTES)
     problems = Problems()
     lock = _validated(document, problems)
-    if lock is None:
-        problems.check()
-        raise AssertionError
     lines = _package_lines(document, len(lock.packages))
     locked = [_locked(package, file, line, problems) for package, line in zip(lock.packages, lines, strict=True)]
     environments = [_environment(marker, document, problems) for marker in lock.environments or ()]
@@ -76,23 +73,20 @@ def read(file: str, data: bytes) -> EnvironmentSpec:
 # --- validation -------------------------------------------------------------------------------------------------------
 
 
-def _validated(document: Toml, problems: Problems) -> Pylock | None:
-    """The lock as the standard's own model; None after its problems were added."""
+def _validated(document: Toml, problems: Problems) -> Pylock:
+    """The lock as the standard's own model, raising SpecError with all that the model refuses."""
     packages = document.value.get("packages")
     if isinstance(packages, list) and len(packages) > MAX_REQUIREMENTS:
         problems.add(document.file, document.line("packages"), f"more than {MAX_REQUIREMENTS} packages")
-        return None
-    too_deep = _markers_too_deep(document)
-    for line, message in too_deep:
+        raise problems.error()
+    for line, message in _markers_too_deep(document):
         problems.add(document.file, line, message)
-    if too_deep:
-        return None
+    problems.check()
     try:
         return Pylock.from_dict(document.value)
     except PylockValidationError as error:
-        first = error
-    _each_on_its_own(document, first, problems)
-    return None
+        _each_on_its_own(document, error, problems)
+        raise problems.error() from error
 
 
 def _each_on_its_own(document: Toml, first: PylockValidationError, problems: Problems) -> None:

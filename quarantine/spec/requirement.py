@@ -64,6 +64,8 @@ def parse_requirement(text: str, location: Location, *, editable: bool = False) 
     # pip splits a marker off a URL at "; " only, since a URL may hold a semicolon
     bare, _, condition = text.partition("; " if _scheme(text) else ";")
     bare, extras = _split_extras(bare.strip())
+    if not bare:
+        raise ValueError("a reference to nothing: expected a path or a URL")
     return Requirement(
         name=_said_name(bare),
         extras=extras,
@@ -181,8 +183,6 @@ def _fragment_digests(url: str) -> frozenset[Digest]:
 def _advice(text: str) -> str | None:
     """What the writer of a line that is no requirement probably meant."""
     words = text.split()
-    if not words:
-        return "nothing before the options"
     lowered = text.lower()
     if words[0] in _COMMANDS and len(words) > 1:
         return "a shell command; write only the names and versions that it installs"

@@ -65,11 +65,15 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self._found)
 
+    def error(self) -> SpecError:
+        """All problems as one error."""
+        more = [Problem(file=self._last, message=f"and {self._dropped} more problems")] if self._dropped else []
+        return SpecError([*self._found, *more])
+
     def check(self) -> None:
         """Nothing, raising SpecError with all problems if there are any."""
-        if self._found:
-            more = [Problem(file=self._last, message=f"and {self._dropped} more problems")] if self._dropped else []
-            raise SpecError([*self._found, *more])
+        if self:
+            raise self.error()
 
 
 def decode(file: str, data: bytes, max_bytes: int = MAX_BYTES) -> str:

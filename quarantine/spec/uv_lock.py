@@ -5,6 +5,7 @@ edges it does not know. The workspace's own members are the roots of the graph, 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import unquote
@@ -38,71 +39,14 @@ from quarantine.spec.markers import IN_LOCKS, disjunction, parse_marker
 from quarantine.spec.requirement import digest, parse_python
 from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote, redact
 from quarantine.spec.toml import Toml, load_toml
+from quarantine.spec.uv_wire import Dependency, File, Lock, Manifest, Package, Source
 
 __all__ = ["read"]
 
+MAX_FORKS = 64
 T = TypeVar("T")
 Problem = Callable[[str], None]
 """Keeps a message at the place that is being read."""
-
-
-# --- as uv writes it --------------------------------------------------------------------------------------------------
-
-
-class _Source(msgspec.Struct, frozen=True):
-    registry: str | None = None
-    git: str | None = None
-    url: str | None = None
-    path: str | None = None
-    directory: str | None = None
-    editable: str | None = None
-    virtual: str | None = None
-
-
-class _Dependency(msgspec.Struct, frozen=True):
-    name: str
-    version: str | None = None
-    source: _Source | None = None
-    extra: tuple[str, ...] = ()
-    marker: str | None = None
-
-
-class _File(msgspec.Struct, frozen=True):
-    url: str | None = None
-    path: str | None = None
-    filename: str | None = None
-    hash: str | None = None
-    size: int | None = None
-
-
-class _Package(msgspec.Struct, frozen=True, rename="kebab"):
-    name: str
-    source: _Source
-    version: str | None = None
-    dependencies: tuple[_Dependency, ...] = ()
-    optional_dependencies: dict[str, tuple[_Dependency, ...]] = {}
-    dev_dependencies: dict[str, tuple[_Dependency, ...]] = {}
-    sdist: _File | None = None
-    wheels: tuple[_File, ...] = ()
-
-
-class _Requirement(msgspec.Struct, frozen=True):
-    name: str
-    marker: str | None = None
-
-
-class _Manifest(msgspec.Struct, frozen=True, rename="kebab"):
-    members: tuple[str, ...] = ()
-    requirements: tuple[_Requirement, ...] = ()
-    dependency_groups: dict[str, tuple[_Requirement, ...]] = {}
-
-
-class _Lock(msgspec.Struct, frozen=True, rename="kebab"):
-    version: int
-    requires_python: str = ""
-    supported_markers: tuple[str, ...] = ()
-    manifest: _Manifest = _Manifest()
-    package: tuple[dict[str, object], ...] = ()
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -136,7 +80,7 @@ def read(file: str, data: bytes) -> EnvironmentSpec:
     )
 
 
-def _converted(document: Toml, problems: Problems) -> _Lock:
+def _converted(document: Toml, problems: Problems) -> Lock:
     """The outer parts of the lock, raising SpecError when they are not those of version 1."""
     version = document.value.get("version")
     if version != 1:
@@ -144,29 +88,32 @@ def _converted(document: Toml, problems: Problems) -> _Lock:
         problems.add(document.file, document.line("version"), f"version is {found}: only version 1 of uv.lock is read")
         problems.check()
     try:
-        lock = msgspec.convert(document.value, _Lock)
+        lock = msgspec.convert(document.value, Lock)
     except msgspec.ValidationError as error:
         message, key = _plain(error)
         problems.add(document.file, document.line(*key.split(".")) if key else None, message)
-        problems.check()
-        raise AssertionError from error
+        raise problems.error() from error
     if len(lock.package) > MAX_REQUIREMENTS:
         problems.add(document.file, None, f"more than {MAX_REQUIREMENTS} packages")
-        problems.check()
+    forks = Counter(package.get("name") for package in lock.package if isinstance(package.get("name"), str))
+    if max(forks.values(), default=0) > MAX_FORKS:
+        name = quote(str(forks.most_common(1)[0][0]))
+        problems.add(document.file, None, f"package {name} is locked more than {MAX_FORKS} times")
+    problems.check()
     return lock
 
 
 def _packages(
     document: Toml, raw: Sequence[Mapping[str, object]], problems: Problems
-) -> tuple[list[_Package], list[int | None]]:
+) -> tuple[list[Package], list[int | None]]:
     """The packages and their lines; those that are malformed are left out and told."""
     headers = document.array_lines("package")
     lines = headers if len(headers) == len(raw) else [document.line("package")] * len(raw)
-    packages: list[_Package] = []
+    packages: list[Package] = []
     kept: list[int | None] = []
     for given, line in zip(raw, lines, strict=True):
         try:
-            package = msgspec.convert(given, _Package)
+            package = msgspec.convert(given, Package)
             if package.name != parse_name(package.name):
                 raise ValueError(f"{quote(package.name)} is not normalised")  # noqa: TRY301
         except msgspec.ValidationError as error:
@@ -192,7 +139,7 @@ def _plain(error: msgspec.ValidationError) -> tuple[str, str]:
     return f"{message[:1].lower()}{escape(message[1:])}{f' ({escape(key)})' if key else ''}", key
 
 
-def _python(lock: _Lock, document: Toml, problems: Problems) -> tuple[SpecifierSet, tuple[Marker, ...]]:
+def _python(lock: Lock, document: Toml, problems: Problems) -> tuple[SpecifierSet, tuple[Marker, ...]]:
     """Which Pythons and environments the lock is for."""
     python = SpecifierSet()
     try:
@@ -218,9 +165,9 @@ class _Graph:
     def __init__(
         self,
         file: str,
-        packages: Sequence[_Package],
+        packages: Sequence[Package],
         lines: Sequence[int | None],
-        manifest: _Manifest,
+        manifest: Manifest,
         problems: Problems,
     ) -> None:
         self._file = file
@@ -240,7 +187,7 @@ class _Graph:
         for place in self.roots:
             start += self._edges_of_root(place)
         for requirement in (*self._manifest.requirements, *_flat(self._manifest.dependency_groups)):
-            wanted = _Dependency(name=requirement.name, marker=requirement.marker)
+            wanted = Dependency(name=requirement.name, marker=requirement.marker)
             start += self._edges([wanted], None)
         edges: dict[object, list[Edge]] = {}
         for place, package in enumerate(self._packages):
@@ -268,7 +215,7 @@ class _Graph:
         )
         return self._edges(wanted, place)
 
-    def _edges(self, wanted: Iterable[_Dependency], place: int | None) -> list[Edge]:
+    def _edges(self, wanted: Iterable[Dependency], place: int | None) -> list[Edge]:
         """Edges to all packages that a dependency may mean, with its extras; a root's are followed where they start."""
         edges: list[Edge] = []
         for dependency in wanted:
@@ -283,7 +230,7 @@ class _Graph:
                     edges += [Edge((target, extra), condition) for extra in (None, *dependency.extra)]
         return edges
 
-    def _targets(self, dependency: _Dependency) -> list[int]:
+    def _targets(self, dependency: Dependency) -> list[int]:
         return [
             place
             for place in self._by_name.get(dependency.name, ())
@@ -303,7 +250,7 @@ class _Graph:
         return marker if self._markers[marker] is not None else None
 
 
-def _is_own(package: _Package, members: Sequence[str]) -> bool:
+def _is_own(package: Package, members: Sequence[str]) -> bool:
     """Whether it is the project itself or a member of its workspace; a path out of the workspace never is."""
     path = package.source.editable or package.source.virtual
     if path is None:
@@ -319,7 +266,7 @@ def _flat(groups: Mapping[str, Sequence[T]]) -> tuple[T, ...]:
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
-def _locked(package: _Package, marker: Marker | None, location: Location, problems: Problems) -> LockedPackage:
+def _locked(package: Package, marker: Marker | None, location: Location, problems: Problems) -> LockedPackage:
     """One package; what is wrong with it is added to the problems."""
 
     def problem(message: str) -> None:
@@ -354,7 +301,7 @@ def _locked(package: _Package, marker: Marker | None, location: Location, proble
     )
 
 
-def _names(dependencies: Iterable[_Dependency], problem: Problem) -> set[NormalizedName]:
+def _names(dependencies: Iterable[Dependency], problem: Problem) -> set[NormalizedName]:
     names: set[NormalizedName] = set()
     for dependency in dependencies:
         try:
@@ -364,7 +311,7 @@ def _names(dependencies: Iterable[_Dependency], problem: Problem) -> set[Normali
     return names
 
 
-def _reference(source: _Source, problem: Problem) -> Reference | None:
+def _reference(source: Source, problem: Problem) -> Reference | None:
     """What a package that is not from a registry refers to."""
     given = [text for text in (source.registry, source.git, source.url, source.path) if text is not None]
     folders = [text for text in (source.directory, source.editable, source.virtual) if text is not None]
@@ -383,7 +330,7 @@ def _reference(source: _Source, problem: Problem) -> Reference | None:
     return Reference(kind=kind, text=redact((given or folders)[0]), editable=source.editable is not None)
 
 
-def _file(file: _File, name: str, version: Version | None, problem: Problem) -> LockedFile:
+def _file(file: File, name: str, version: Version | None, problem: Problem) -> LockedFile:
     place = file.url or file.path or ""
     filename = file.filename or unquote(place.partition("#")[0].partition("?")[0].replace("\\", "/").rpartition("/")[2])
     if file.hash is None:

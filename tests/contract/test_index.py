@@ -135,13 +135,15 @@ def test_what_is_known_of_a_file(open_index: Open) -> None:
 
 
 def test_metadata_is_what_the_file_says_or_nothing(open_index: Open) -> None:
-    """A file beside which no metadata is served has None."""
+    """A wheel beside which no metadata is served says it itself; a source distribution is never opened."""
     with_it = Release(name="acme", version="1.0", requires=("beta>=2",))
-    without = Release(name="acme", version="2.0", metadata=False)
-    with open_index(World(upstreams={"only": (with_it, without)})) as index:
+    without = Release(name="acme", version="2.0", requires=("beta>=3",), metadata=False)
+    source = Release(name="acme", version="3.0", source=True)
+    with open_index(World(upstreams={"only": (with_it, without, source)})) as index:
         page = index.pages([ACME], quiet)[ACME]
         assert page is not None
         assert index.metadata(page.artifacts, quiet) == {
             "acme-1.0-py3-none-any.whl": with_it.core_metadata,
-            "acme-2.0-py3-none-any.whl": None,
+            "acme-2.0-py3-none-any.whl": without.core_metadata,
+            "acme-3.0.tar.gz": None,
         }

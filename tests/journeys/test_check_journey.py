@@ -8,7 +8,7 @@ from house import NOW, House
 from osv_records import affected, before, record
 
 HARMLESS = before("PYSEC-2024-1", "nobody-has-this", "1.0")
-HIGH = {"severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]}
+HIGH = [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]
 
 
 def test_allowed_then_locked_then_allowed_in_production(home: House) -> None:
@@ -43,7 +43,7 @@ def test_a_denial_helps(home: House) -> None:
     home.index.add("app", "1.0", requires=["lib>=1,<3"])
     for version in ("1.0", "2.0", "3.0"):
         home.index.add("lib", version)
-    home.advise(before("PYSEC-2024-7", "lib", "2.0", aliases=["CVE-2024-7"], **HIGH))
+    home.advise(before("PYSEC-2024-7", "lib", "2.0", aliases=["CVE-2024-7"], severity=HIGH))
     home.write("requirements.txt", "app==1.0\nlib==1.0\n")
 
     ran = home.check("requirements.txt")
@@ -66,7 +66,7 @@ def test_the_nearest_version_satisfies_who_requires_it(home: House) -> None:
     home.index.add("app", "1.0", requires=["lib<2"])
     for version in ("1.0", "1.5", "2.0"):
         home.index.add("lib", version)
-    home.advise(record("PYSEC-2024-7", affected("lib", versions=["1.0", "1.5"]), **HIGH))
+    home.advise(record("PYSEC-2024-7", affected("lib", versions=["1.0", "1.5"]), severity=HIGH))
     home.write("requirements.txt", "app\nlib==1.0\n")
 
     assert home.check("requirements.txt").item("lib")["nearest"] is None
@@ -123,7 +123,7 @@ def test_a_security_fix_has_its_own_lane(home: House) -> None:
     home.index.add("app", "1.0")
     home.index.add("app", "1.1", upload_time="2026-11-21T00:00:00Z")
     home.index.add("app", "1.2", upload_time="2026-11-22T20:00:00Z")
-    home.advise(before("PYSEC-2024-7", "app", "1.1", **HIGH))
+    home.advise(before("PYSEC-2024-7", "app", "1.1", severity=HIGH))
     home.write("requirements.txt", "app\n")
 
     ran = home.check("requirements.txt")
