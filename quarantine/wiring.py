@@ -15,7 +15,7 @@ from quarantine.errors import ConfigError, Problem, UpstreamError
 from quarantine.model import Ecosystem, parse_name
 from quarantine.policy.load import Policy, load
 from quarantine.policy.stage import Upstream
-from quarantine.ports import AdvisoryService, AuditLog, Index
+from quarantine.ports import AdvisoryService, Index
 
 if TYPE_CHECKING:
     from quarantine.adapters.local_log import LocalLog
@@ -180,7 +180,7 @@ def local_actor() -> dict[str, Json]:
 
 
 def uv_version() -> str:
-    """uv's version and where it is; UpstreamError when its wheel isn't installed."""
+    """Uv's version and where it is; UpstreamError when its wheel isn't installed."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  # imported where it is used
 
     try:

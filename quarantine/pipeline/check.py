@@ -32,8 +32,10 @@ from quarantine.model import (
     combine,
 )
 from quarantine.pipeline.evidence import Judge, nearest_versions
+from quarantine.pipeline.locked import Plan, plan_locked
+from quarantine.pipeline.pages import Pages
 from quarantine.pipeline.read import read_specs
-from quarantine.pipeline.resolve import Pages, Plan, plan_locked, plan_unlocked
+from quarantine.pipeline.resolve import Resolve
 from quarantine.policy import rules
 from quarantine.policy.stage import Policy, StagePolicy
 from quarantine.ports import AdvisoryService, ArtifactStore, AuditLog, Index, PythonResolver, Tell
@@ -89,8 +91,8 @@ class _Planned:
 def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResult], bytes], tell: Tell) -> CheckResult:
     """The verdict, recorded. `encode` gives the bytes that stand for it in the evidence store.
 
-    SpecError when a file can't be read as what it is; then nothing was judged and nothing is recorded. UpstreamError
-    when an index or the resolver fails: then there is nothing to judge either.
+    SpecError when a file can't be read as what it is; then nothing was judged and nothing is recorded. An index or a
+    resolver that fails leaves the verdict undecided. IntegrityError when bytes are not what they must be.
     """
     # (1)
     specs = read_specs(request.paths, request.working_directory)
@@ -99,8 +101,9 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     judge = _judge(request, specs, stage, ports, tell)
     # (3)
     pages = Pages(ports.index, tell)
+    resolve = Resolve(stage=stage, resolver=ports.resolver, pages=pages, now=request.now, tell=tell)
     planned = [
-        _plan(spec, target, index, judge, ports.resolver, pages, tell)
+        _Planned(spec=spec, target=target, plan=_plan(spec, target, index, judge, resolve))
         for index, (spec, target) in enumerate((spec, target) for spec in specs for target in request.targets)
     ]
     # (4)
@@ -167,27 +170,23 @@ def _preconditions(judge: Judge) -> tuple[Outcome, ...]:
     )
 
 
-def _plan(
-    spec: EnvironmentSpec,
-    target: Target,
-    subject: int,
-    judge: Judge,
-    resolver: PythonResolver,
-    pages: Pages,
-    tell: Tell,
-) -> _Planned:
-    if spec.locked is not None:
-        tell(f"{spec.file}: reading index pages for {target}")
-        return _Planned(spec=spec, target=target, plan=plan_locked(spec, target, subject, pages))
-    tell(f"{spec.file}: resolving for {target}")
-    plan = plan_unlocked(spec, target, subject, judge.stage, resolver, pages, judge.now, tell)
-    fixes = _young_fixes(plan, judge, target, pages)
-    if fixes:
-        tell(f"{spec.file}: resolving for {target} again, with security fixes")
-        again = plan_unlocked(spec, target, subject, judge.stage, resolver, pages, judge.now, tell, fixes)
-        if not again.outcomes:
-            plan = again
-    return _Planned(spec=spec, target=target, plan=plan)
+def _plan(spec: EnvironmentSpec, target: Target, subject: int, judge: Judge, resolve: Resolve) -> Plan:
+    """What the spec comes to on the target; an upstream or a solver that fails leaves that unknown."""
+    try:
+        if spec.locked is not None:
+            resolve.tell(f"{spec.file}: reading index pages for {target}")
+            return plan_locked(spec, target, subject, resolve.pages)
+        resolve.tell(f"{spec.file}: resolving for {target}")
+        plan = resolve.plan(spec, target, subject)
+        fixes = _young_fixes(plan, judge, target, resolve.pages)
+        if fixes:
+            resolve.tell(f"{spec.file}: resolving for {target} again, with security fixes")
+            again = resolve.plan(spec, target, subject, fixes)
+            plan = plan if again.outcomes else again
+    except UpstreamError as error:
+        message = f"what {spec.file} comes to on {target} is not known: {error}"
+        return Plan(items=(), outcomes=(Outcome(rule="resolution", kind=OutcomeKind.UNKNOWN, message=message),))
+    return plan
 
 
 def _young_fixes(plan: Plan, judge: Judge, target: Target, pages: Pages) -> tuple[tuple[NormalizedName, datetime], ...]:

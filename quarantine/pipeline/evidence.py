@@ -19,7 +19,7 @@ from quarantine.model import (
     Target,
     Verdict,
 )
-from quarantine.pipeline.resolve import Pages, requirer_specifiers
+from quarantine.pipeline.pages import Pages
 from quarantine.policy import rules
 from quarantine.policy.nearest import candidate_item, candidates
 from quarantine.policy.stage import StagePolicy
@@ -88,10 +88,7 @@ class Judge:
         return tuple(self._judge(item, known) for item in items)
 
     def _judge(self, item: Item, known: Mapping[Package, tuple[Finding, ...]] | None) -> JudgedItem:
-        if known is None:
-            findings = None
-        else:
-            findings = () if item.package is None else known[item.package]
+        findings = None if known is None else () if item.package is None else known[item.package]
         evidence = rules.Evidence(item=item, findings=findings, fixes=self._fixes.get(item.name, frozenset()))
         targets = tuple(self.targets[index] for index in item.subjects)
         outcomes = rules.judge(self.stage, evidence, self.snapshot, self.now, targets)
@@ -124,11 +121,12 @@ def _nearest(entry: JudgedItem, items: Collection[Item], judge: Judge, pages: Pa
     tell(f"{item.name}: looking for the nearest version that passes")
     targets = tuple(judge.targets[index] for index in item.subjects)
     try:
-        specifiers = requirer_specifiers(item, items, targets[0], pages, tell) if item.required_by else ()
+        requirers = [other for other in items if other.purl in item.required_by]
+        needs = pages.requirers(frozenset({item.name}), requirers, targets[0]) if requirers else {}
     except UpstreamError:
         # a version that those who require the item may not be able to use is no way out
         return None
-    found = candidates(page, item.version, specifiers, targets)
+    found = candidates(page, item.version, (specifier for _, specifier in needs.get(item.name, ())), targets)
     for start in range(0, len(found), _CHUNK):
         chunk = [candidate_item(item, page, version, targets) for version in found[start : start + _CHUNK]]
         for candidate in judge.judge(chunk):

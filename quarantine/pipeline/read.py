@@ -1,19 +1,22 @@
 """Environment files from disk: each spec asks for the files it needs, and gets them if they lie under its root.
 
-The root is the working directory when the file lies under it, else the file's own folder.
+The root is the working directory when the file lies under it, else the file's own folder. Names in messages are those
+that a person at the working directory would use.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from quarantine.errors import Problem, SpecError
-from quarantine.model import EnvironmentSpec, Needs
+from quarantine.model import EnvironmentSpec, Location, Needs
 from quarantine.spec.parse import parse
 
 __all__ = ["read_specs"]
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
-MAX_FILES = 1000
+MAX_TOTAL_BYTES = 64 * 1024 * 1024
+MAX_FILES = 256
 
 
 def read_specs(paths: Iterable[Path], working_directory: Path) -> tuple[EnvironmentSpec, ...]:
@@ -36,29 +39,34 @@ def _read_spec(path: Path, working_directory: Path) -> EnvironmentSpec:
     absolute = (base / path).parent.resolve() / path.name
     root = base if absolute.is_relative_to(base) else absolute.parent
     name = absolute.relative_to(root).as_posix()
-    files = {name: _read(absolute, str(path))}
-    while True:
-        answer = parse(name, files)
-        if isinstance(answer, EnvironmentSpec):
-            return answer
-        files |= _read_needed(answer, root, frozenset(files), name)
+    files = {name: _read(absolute, Location(file=str(path)))}
+    prefix = "" if root == base else f"{path.parent.as_posix()}/"
+    try:
+        while True:
+            answer = parse(name, files)
+            if isinstance(answer, EnvironmentSpec):
+                return _shown_from(prefix, answer) if prefix else answer
+            files |= _read_needed(answer, root, files)
+    except SpecError as error:
+        raise SpecError(replace(problem, file=prefix + problem.file) for problem in error.problems) from None
 
 
-def _read_needed(needs: Needs, root: Path, known: frozenset[str], name: str) -> dict[str, bytes]:
-    if len(known) + len(needs.paths) > MAX_FILES:
-        raise SpecError([Problem(file=name, message=f"includes more than {MAX_FILES} files")])
+def _read_needed(needs: Needs, root: Path, known: dict[str, bytes]) -> dict[str, bytes]:
+    wanted_by = needs.wanted_by or tuple(Location(file=wanted) for wanted in needs.paths)
     found: dict[str, bytes] = {}
     problems: list[Problem] = []
-    for wanted in needs.paths:
+    for wanted, location in zip(needs.paths, wanted_by, strict=True):
         target = (root / wanted).resolve()
-        if not target.is_relative_to(root):
-            # a link that leads out: spec/ has already refused such paths when they are spelled out
-            problems.append(
-                Problem(file=wanted, message=f"leads outside {root.name or root}: only files below it are read")
-            )
-            continue
         try:
-            found[wanted] = _read(target, wanted)
+            if not target.is_relative_to(root):
+                # through a link: spec/ has already refused such paths when they are spelled out
+                raise _problem(location, f"{wanted!a} leads outside the project: only files below it are read")
+            found[wanted] = _read(target, location, wanted)
+            if (
+                len(known) + len(found) > MAX_FILES
+                or sum(map(len, (*known.values(), *found.values()))) > MAX_TOTAL_BYTES
+            ):
+                raise _problem(location, f"more than {MAX_FILES} files or {MAX_TOTAL_BYTES} bytes are included")
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -66,22 +74,43 @@ def _read_needed(needs: Needs, root: Path, known: frozenset[str], name: str) -> 
     return found
 
 
-def _read(path: Path, display: str) -> bytes:
-    def problem(message: str) -> SpecError:
-        return SpecError([Problem(file=display, message=message)])
+def _problem(location: Location, message: str) -> SpecError:
+    return SpecError([Problem(file=location.file, line=location.line, column=location.column, message=message)])
 
+
+def _read(path: Path, asked_at: Location, wanted: str = "") -> bytes:
+    what = f"{wanted!a} " if wanted else ""
     try:
         if path.is_dir():
-            raise problem("is a folder: expected an environment file, such as requirements.txt")
+            raise _problem(asked_at, f"{what}is a folder: expected an environment file, such as requirements.txt")
         if path.exists() and not path.is_file():
-            raise problem("is not a regular file: expected an environment file")
+            raise _problem(asked_at, f"{what}is not a regular file: expected an environment file")
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise problem("no such file") from None
+        raise _problem(asked_at, f"{what}is not there" if what else "no such file") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise problem(f"can't be read: {reason.lower()}") from error
+        raise _problem(asked_at, f"{what}can't be read: {reason.lower()}") from error
     if len(data) > MAX_FILE_BYTES:
-        raise problem(f"larger than {MAX_FILE_BYTES // 1024 // 1024} MiB: no environment file is")
+        limit = MAX_FILE_BYTES // 1024 // 1024
+        raise _problem(asked_at, f"{what}is larger than {limit} MiB: no environment file is")
     return data
+
+
+def _shown_from(prefix: str, spec: EnvironmentSpec) -> EnvironmentSpec:
+    """The spec with its files named from the working directory, which they don't lie under."""
+
+    def moved(location: Location) -> Location:
+        return replace(location, file=prefix + location.file)
+
+    return replace(
+        spec,
+        file=prefix + spec.file,
+        requirements=tuple(replace(r, location=moved(r.location)) for r in spec.requirements),
+        constraints=tuple(replace(r, location=moved(r.location)) for r in spec.constraints),
+        directives=tuple(replace(d, location=moved(d.location)) for d in spec.directives),
+        locked=None if spec.locked is None else tuple(replace(p, location=moved(p.location)) for p in spec.locked),
+        unverifiable=tuple(replace(u, location=moved(u.location)) for u in spec.unverifiable),
+        sources=tuple(replace(s, path=prefix + s.path) for s in spec.sources),
+    )

@@ -1,161 +1,48 @@
-"""From one spec and one target to the items to judge: what would be installed, from where, and who asks for it.
+"""From an unlocked spec and one target to the items to judge: what would be installed, from where, and who asks for it.
 
-An unlocked spec is resolved under the policy; when that has no solution, once more with the cutoff lifted for what
-the user names, then as written, so that every refusal has its reason. A lock is taken as it stands.
+The spec is resolved under the policy; when that has no solution, once more with the cutoff lifted for what the user
+names, then as written, so that every refusal has its reason.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from packaging.specifiers import SpecifierSet
-from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
+from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from quarantine.archive.metadata import parse_metadata
 from quarantine.errors import UpstreamError
 from quarantine.model import (
-    Artifact,
-    Digest,
     EnvironmentSpec,
     IndexPage,
     Item,
-    LockedFile,
-    LockedPackage,
+    Location,
     Outcome,
     OutcomeKind,
-    Purl,
     Requirement,
     Target,
     pypi_purl,
 )
+from quarantine.pipeline.locked import Plan, unfit
+from quarantine.pipeline.pages import Pages, Requirers
 from quarantine.policy.stage import StagePolicy
-from quarantine.ports import (
-    Index,
-    PythonResolver,
-    Resolution,
-    ResolutionFailed,
-    ResolutionRequest,
-    ResolvedPackage,
-    Tell,
-)
+from quarantine.ports import PythonResolver, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
 
-__all__ = ["Pages", "Plan", "plan_locked", "plan_unlocked", "requirer_specifiers"]
+__all__ = ["Resolve"]
 
 MAX_ROUNDS = 12
+CLOCK_SKEW = timedelta(minutes=5)
 
-
-class Pages:
-    """The index, each page asked for once in a run."""
-
-    def __init__(self, index: Index, tell: Tell) -> None:
-        self.index = index
-        self._tell = tell
-        self._seen: dict[NormalizedName, IndexPage | None] = {}
-
-    def get(self, names: Iterable[NormalizedName]) -> Mapping[NormalizedName, IndexPage | None]:
-        """The owner's page of every name, None where nobody has it."""
-        wanted = tuple(dict.fromkeys(names))
-        missing = tuple(name for name in wanted if name not in self._seen)
-        if missing:
-            self._seen |= self.index.pages(missing, self._tell)
-        return {name: self._seen[name] for name in wanted}
-
-    def one(self, name: NormalizedName) -> IndexPage | None:
-        """The owner's page of one name."""
-        return self.get((name,))[name]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What one spec comes to on one target. `outcomes` say why there is no solution, where there is none."""
-
-    items: tuple[Item, ...]
-    outcomes: tuple[Outcome, ...] = ()
-
-
-# --- locks ------------------------------------------------------------------------------------------------------------
-
-
-def plan_locked(spec: EnvironmentSpec, target: Target, subject: int, pages: Pages) -> Plan:
-    """The items of a lock: what it pins for the target, joined with what the owners' pages list."""
-    chosen = [
-        package
-        for package in spec.locked or ()
-        if package.marker is None or package.marker.evaluate({**target.environment(), "extra": ""})
-    ]
-    found = pages.get(package.name for package in chosen if package.reference is None)
-    requirers: dict[NormalizedName, list[Purl]] = {}
-    for package in chosen:
-        for name in package.requires:
-            requirers.setdefault(name, []).append(pypi_purl(package.name, package.version))
-    items = []
-    for package in chosen:
-        item = _locked_item(package, found.get(package.name), target, subject)
-        items.append(replace(item, required_by=tuple(dict.fromkeys(requirers.get(package.name, ())))))
-    outcomes = []
-    if spec.requires_python and f"{target.python}.0" not in spec.requires_python:
-        outcomes.append(
-            Outcome(
-                rule="resolution",
-                kind=OutcomeKind.FAIL,
-                message=f"{spec.file} is for Python {spec.requires_python}, not for {target.python}: "
-                "lock it for this target, or change the targets in quarantine.yaml",
-            )
-        )
-    return Plan(items=tuple(items), outcomes=tuple(outcomes))
-
-
-def _locked_item(package: LockedPackage, page: IndexPage | None, target: Target, subject: int) -> Item:
-    base = Item(
-        name=package.name,
-        version=package.version,
-        upstream=None if page is None else page.upstream,
-        status="active" if page is None else page.status,
-        subjects=(subject,),
-        location=package.location,
-        reference=package.reference,
-        locked=True,
-        source_only=package.source_only,
-    )
-    if package.reference is not None or page is None or package.version is None:
-        return base
-    listed = page.of_version(package.version)
-    by_digest = {artifact.digest: artifact for artifact in listed if artifact.digest is not None}
-    accepted = package.digests | frozenset(d for file in package.files for d in _sha256s(file))
-    elsewhere = frozenset(d for file in package.files if not _installs(file, target) for d in file.digests)
-    artifacts = tuple(by_digest[d] for d in sorted(accepted) if d in by_digest and by_digest[d].fits(target))
-    return replace(
-        base,
-        artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.filename)),
-        missing_digests=frozenset(d for d in accepted - elsewhere if d.algorithm == "sha256") - by_digest.keys(),
-        source_only=package.source_only or (bool(accepted & by_digest.keys()) and not artifacts),
-    )
-
-
-def _sha256s(file: LockedFile) -> frozenset[Digest]:
-    return frozenset(digest for digest in file.digests if digest.algorithm == "sha256")
-
-
-def _installs(file: LockedFile, target: Target) -> bool:
-    """Whether the target could install a file of this name; a name that says nothing counts as yes."""
-    if not file.filename.endswith(".whl"):
-        return True
-    try:
-        return not parse_wheel_filename(file.filename)[3].isdisjoint(target.tags())
-    except InvalidWheelFilename:
-        return True
-
-
-# --- resolution -------------------------------------------------------------------------------------------------------
+_Cutoffs = tuple[tuple[NormalizedName, datetime | None], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mode:
-    """How strictly a resolution keeps to the policy."""
+    """How strictly a resolution keeps to the policy; `refuse` is whether deny entries exclude what they refuse."""
 
     not_after: datetime | None
-    not_after_by_name: tuple[tuple[NormalizedName, datetime | None], ...] = ()
+    not_after_by_name: _Cutoffs = ()
     constraints: tuple[str, ...] = ()
     refuse: bool
 
@@ -167,57 +54,274 @@ class _Solved:
     resolution: Resolution
     source_only: frozenset[NormalizedName]
     not_found: frozenset[NormalizedName]
-    constraints: tuple[str, ...]
 
 
-def plan_unlocked(
-    spec: EnvironmentSpec,
-    target: Target,
-    subject: int,
-    stage: StagePolicy,
-    resolver: PythonResolver,
-    pages: Pages,
-    now: datetime,
-    tell: Tell,
-    fixes: tuple[tuple[NormalizedName, datetime], ...] = (),
-) -> Plan:
-    """The items of a spec that names packages. `fixes` lets the resolver take security fixes up to an instant each."""
-    wanted = tuple(r for r in spec.requirements if r.applies_to(target))
-    referenced = tuple(_reference_item(r, subject) for r in wanted if r.reference is not None and r.name is not None)
-    named = tuple(r for r in wanted if r.reference is None)
-    if not named:
-        return Plan(items=referenced)
-    failed: ResolutionFailed | None = None
-    for mode in _modes(spec, named, stage, now, fixes):
-        answer = _solve(named, mode, target, stage, resolver, pages, now, tell)
-        if isinstance(answer, _Solved):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolve:
+    """Plans specs by resolving them, under one stage's policy, at one instant."""
+
+    stage: StagePolicy
+    resolver: PythonResolver
+    pages: Pages
+    now: datetime
+    tell: Tell
+
+    def plan(
+        self,
+        spec: EnvironmentSpec,
+        target: Target,
+        subject: int,
+        fixes: tuple[tuple[NormalizedName, datetime], ...] = (),
+    ) -> Plan:
+        """What the spec comes to. `fixes` lets the resolver take security fixes, up to an instant each."""
+        asked = _Asked(tuple(r for r in spec.requirements if r.applies_to(target)), target, subject)
+        referenced = asked.references()
+        if not asked.named:
+            return Plan(items=referenced, outcomes=unfit(spec, target))
+        explanation = ""
+        for mode in self._modes(spec, asked, fixes):
+            answer = self._solve(asked, mode)
+            if isinstance(answer, ResolutionFailed):
+                explanation = answer.explanation
+                continue
             # what is referenced directly is judged as such, whoever else asks for it
             held = {item.name for item in referenced}
-            items = _solution_items(answer, named, target, subject, stage, pages, now, tell)
-            return Plan(items=(*referenced, *(item for item in items if item.name not in held)))
-        failed = answer
-    assert failed is not None  # noqa: S101  # there is at least one mode
-    return _unsatisfiable(failed, spec, named, referenced, target, subject, pages)
+            items = (item for item in self._items(answer, asked) if item.name not in held)
+            return Plan(items=(*referenced, *items), outcomes=unfit(spec, target))
+        return self._unsatisfiable(explanation, spec, asked)
+
+    def _modes(
+        self, spec: EnvironmentSpec, asked: "_Asked", fixes: tuple[tuple[NormalizedName, datetime], ...]
+    ) -> Iterable[_Mode]:
+        """The ways to resolve, strictest first."""
+        own = tuple(_constraint(r) for r in spec.constraints if r.name is not None and r.reference is None)
+        policy = (*own, *self.stage.constraints())
+        if self.stage.minimum_age:
+            cutoff = self.now - self.stage.minimum_age
+            yield _Mode(not_after=cutoff, not_after_by_name=fixes, constraints=policy, refuse=True)
+            lifted = tuple((name, self.now + CLOCK_SKEW) for name in asked.by_name)
+            yield _Mode(not_after=cutoff, not_after_by_name=lifted, constraints=policy, refuse=True)
+        else:
+            yield _Mode(not_after=None, constraints=policy, refuse=True)
+        yield _Mode(not_after=None, constraints=own, refuse=False)
+
+    def _solve(self, asked: "_Asked", mode: _Mode) -> _Solved | ResolutionFailed:
+        """Resolves, and again while that shows what the next try must know.
+
+        What has no wheel or doesn't exist is left out. Files of unknown age are let in for the names that have no
+        others. A name of an upstream with a minimum age of its own gets that upstream's cutoff. What deny entries
+        refuse is excluded.
+        """
+        source_only: frozenset[NormalizedName] = frozenset()
+        not_found: frozenset[NormalizedName] = frozenset()
+        constraints, lifted = mode.constraints, dict(mode.not_after_by_name)
+        for _ in range(MAX_ROUNDS):
+            request = ResolutionRequest(
+                requirements=asked.named,
+                constraints=constraints,
+                target=asked.target,
+                not_after=mode.not_after,
+                not_after_by_name=tuple(lifted.items()) if mode.not_after is not None else (),
+                excluded=source_only | not_found,
+            )
+            answer = self.resolver.resolve(request, self.tell)
+            if isinstance(answer, ResolutionFailed):
+                timeless = {name for name in answer.no_upload_time if lifted.get(name, self.now) is not None}
+                if not (answer.source_only - source_only or answer.not_found - not_found or timeless):
+                    return answer
+                source_only, not_found = source_only | answer.source_only, not_found | answer.not_found
+                lifted |= dict.fromkeys(timeless)
+                continue
+            own = self._own_cutoffs(answer, mode)
+            if own.keys() - lifted.keys():
+                lifted = {**own, **lifted}
+                continue
+            new = tuple(line for line in self._refused(answer, mode) if line not in constraints)
+            if not new:
+                return _Solved(resolution=answer, source_only=source_only, not_found=not_found)
+            constraints += new
+        raise UpstreamError(f"no solution after {MAX_ROUNDS} rounds: pin what you ask for more closely and check again")
+
+    def _own_cutoffs(self, resolution: Resolution, mode: _Mode) -> dict[NormalizedName, datetime | None]:
+        """The cutoffs of packages whose upstream has a minimum age of its own; none at all where that is nothing."""
+        if mode.not_after is None:
+            return {}
+        ages = {package.name: self.stage.minimum_age_of(package.upstream) for package in resolution.packages}
+        return {name: self.now - age if age else None for name, age in ages.items() if age != self.stage.minimum_age}
+
+    def _refused(self, resolution: Resolution, mode: _Mode) -> Iterable[str]:
+        """Constraints against the versions that entries refuse, for names whose chosen version is one of them."""
+        for package in resolution.packages:
+            page = self.pages.one(package.name) if mode.refuse and self.stage.denies(package.name) else None
+            versions = () if page is None else self.stage.refused_versions(page)
+            if package.version in versions:
+                yield from (f"{package.name}!={version}" for version in versions)
+
+    def _items(self, solved: _Solved, asked: "_Asked") -> Iterable[Item]:
+        packages = solved.resolution.packages
+        versions = {package.name: package.version for package in packages}
+        self.tell(f"reading {len(versions)} index pages")
+        found = self.pages.get((*versions, *solved.source_only))
+        items = []
+        for package in packages:
+            page = found[package.name]
+            item = asked.located(_resolved(package, page, asked, versions))
+            if page is not None and package.name in asked.by_name:
+                held_from, held_by = self._held_back(item, page, asked)
+                item = replace(item, held_back_from=held_from, held_back_by=held_by)
+            items.append(item)
+        left_out = solved.source_only | solved.not_found
+        requirers = self._requirers(left_out, items, asked) if left_out else {}
+        return (*items, *(self._left_out(name, requirers, asked) for name in sorted(left_out)))
+
+    def _requirers(self, names: frozenset[NormalizedName], items: list[Item], asked: "_Asked") -> Requirers:
+        """Who pulled in what was left out: the solution doesn't say, since it isn't in it."""
+        if names <= asked.by_name.keys():
+            return {}
+        try:
+            return self.pages.requirers(names, items, asked.target)
+        except UpstreamError:
+            # who pulled it in is told where it can be had; that it is refused doesn't depend on it
+            return {}
+
+    def _left_out(self, name: NormalizedName, requirers: Requirers, asked: "_Asked") -> Item:
+        """A name that could only be had as source, or not at all: the newest version that all who need it accept."""
+        page, needs = self.pages.one(name), requirers.get(name, ())
+        specifier = asked.specifier(name)
+        for _, required in needs:
+            specifier &= required
+        version = None if page is None else max(specifier.filter(page.versions()), default=None)
+        listed = () if page is None or version is None else page.of_version(version)
+        artifacts = tuple(artifact for artifact in listed if artifact.fits(asked.target))
+        item = Item(
+            name=name,
+            version=version,
+            upstream=None if page is None else page.upstream,
+            status="active" if page is None else page.status,
+            artifacts=artifacts,
+            subjects=(asked.subject,),
+            required_by=tuple(dict.fromkeys(requirer.purl for requirer, _ in needs)),
+            source_only=page is not None and not artifacts,
+            contradiction="the resolver could not use its wheels" if artifacts else "",
+        )
+        return asked.located(item)
+
+    def _held_back(self, item: Item, page: IndexPage, asked: "_Asked") -> tuple[Version | None, str]:
+        """The newest version that the user's own lines would take, when another was chosen, and what held it back."""
+        if item.version is None:
+            return None, ""
+        prereleases = True if item.version.is_prerelease else None
+        for version in sorted(
+            asked.specifier(item.name).filter(page.versions(), prereleases=prereleases), reverse=True
+        ):
+            if version <= item.version:
+                break
+            reason = self._why_held_back(version, page, asked.target)
+            if reason:
+                return version, reason
+        return None, ""
+
+    def _why_held_back(self, version: Version, page: IndexPage, target: Target) -> str:
+        """Which rule holds a version back; empty for one that nobody would have offered (yanked, other Pythons)."""
+        python = f"{target.python}.0"
+        offered = [
+            artifact
+            for artifact in page.of_version(version)
+            if artifact.yanked is None and (artifact.requires_python is None or python in artifact.requires_python)
+        ]
+        fitting = [artifact for artifact in offered if artifact.fits(target)]
+        if not fitting:
+            return "source-only" if offered else ""
+        if self.stage.denies(page.name) and version in self.stage.refused_versions(page):
+            return "deny-entry"
+        times = [artifact.upload_time for artifact in fitting if artifact.upload_time is not None]
+        if times and min(times) > self.now - self.stage.minimum_age_of(page.upstream):
+            return "minimum-age"
+        return "dependencies"
+
+    def _unsatisfiable(self, explanation: str, spec: EnvironmentSpec, asked: "_Asked") -> Plan:
+        """No solution even as written: say why and where, and judge what the user pinned by hand all the same."""
+        found = self.pages.get(asked.by_name)
+        items = []
+        for name, page in found.items():
+            pinned = _exact(asked.specifier(name))
+            listed = () if page is None or pinned is None else page.of_version(pinned)
+            if page is None or not listed:
+                continue
+            artifacts = tuple(artifact for artifact in listed if artifact.fits(asked.target))
+            item = Item(
+                name=name,
+                version=pinned,
+                upstream=page.upstream,
+                status=page.status,
+                artifacts=artifacts,
+                subjects=(asked.subject,),
+                source_only=not artifacts,
+            )
+            items.append(asked.located(item))
+        outcome = Outcome(
+            rule="resolution",
+            kind=OutcomeKind.FAIL,
+            message=f"nothing satisfies {spec.file} on {asked.target}: {explanation}",
+            evidence=(("explanation", explanation),),
+            location=asked.location_in(explanation),
+        )
+        return Plan(items=(*asked.references(), *items), outcomes=(outcome, *unfit(spec, asked.target)))
 
 
-def _modes(
-    spec: EnvironmentSpec,
-    named: tuple[Requirement, ...],
-    stage: StagePolicy,
-    now: datetime,
-    fixes: tuple[tuple[NormalizedName, datetime], ...],
-) -> Iterable[_Mode]:
-    """The ways to resolve, strictest first."""
-    own = tuple(_constraint(r) for r in spec.constraints if r.name is not None and r.reference is None)
-    if stage.minimum_age > timedelta(0):
-        cutoff = now - stage.minimum_age
-        policy = (*own, *stage.constraints())
-        yield _Mode(not_after=cutoff, not_after_by_name=fixes, constraints=policy, refuse=True)
-        asked = {r.name: now + timedelta(minutes=5) for r in named if r.name is not None}
-        yield _Mode(not_after=cutoff, not_after_by_name=tuple(asked.items()), constraints=policy, refuse=True)
-    else:
-        yield _Mode(not_after=None, constraints=(*own, *stage.constraints()), refuse=True)
-    yield _Mode(not_after=None, constraints=own, refuse=False)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a spec asks for on one target, and which subject of the verdict that is."""
+
+    requirements: tuple[Requirement, ...]
+    target: Target
+    subject: int
+    named: tuple[Requirement, ...] = field(init=False)
+    by_name: Mapping[NormalizedName, tuple[Requirement, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = tuple(r for r in self.requirements if r.reference is None)
+        by_name: dict[NormalizedName, tuple[Requirement, ...]] = {}
+        for requirement in named:
+            if requirement.name is not None:
+                by_name[requirement.name] = (*by_name.get(requirement.name, ()), requirement)
+        object.__setattr__(self, "named", named)
+        object.__setattr__(self, "by_name", by_name)
+
+    def references(self) -> tuple[Item, ...]:
+        """The items of direct references that say their name; the others are the file's affair."""
+        return tuple(
+            Item(
+                name=requirement.name,
+                version=None,
+                upstream=None,
+                subjects=(self.subject,),
+                location=requirement.location,
+                reference=requirement.reference,
+            )
+            for requirement in self.requirements
+            if requirement.reference is not None and requirement.name is not None
+        )
+
+    def specifier(self, name: NormalizedName) -> SpecifierSet:
+        """The versions that the user's own lines accept."""
+        specifier = SpecifierSet()
+        for requirement in self.by_name.get(name, ()):
+            specifier &= requirement.specifier
+        return specifier
+
+    def located(self, item: Item) -> Item:
+        """The item with the line that asks for it, if one does."""
+        lines = self.by_name.get(item.name)
+        return item if lines is None else replace(item, location=lines[0].location)
+
+    def location_in(self, explanation: str) -> Location | None:
+        """The line of the first requirement that the solver's sentence speaks of."""
+        words = frozenset(explanation.replace(",", " ").replace("[", " ").split())
+        for name, lines in self.by_name.items():
+            if any(word == name or word.startswith(tuple(f"{name}{sign}" for sign in "=<>!~")) for word in words):
+                return lines[0].location
+        return None
 
 
 def _constraint(requirement: Requirement) -> str:
@@ -225,142 +329,16 @@ def _constraint(requirement: Requirement) -> str:
     return f"{requirement.name}{requirement.specifier}{marker}"
 
 
-def _solve(
-    named: tuple[Requirement, ...],
-    mode: _Mode,
-    target: Target,
-    stage: StagePolicy,
-    resolver: PythonResolver,
-    pages: Pages,
-    now: datetime,
-    tell: Tell,
-) -> _Solved | ResolutionFailed:
-    """Resolves, and again while that shows what the next try must know.
-
-    What has no wheel or doesn't exist is left out. Files of unknown age are let in for the names that have no others.
-    A name of an upstream with a minimum age of its own gets that upstream's cutoff. What deny entries refuse is
-    excluded.
-    """
-    source_only: frozenset[NormalizedName] = frozenset()
-    not_found: frozenset[NormalizedName] = frozenset()
-    constraints, lifted = mode.constraints, dict(mode.not_after_by_name)
-    for _ in range(MAX_ROUNDS):
-        request = ResolutionRequest(
-            requirements=named,
-            constraints=constraints,
-            target=target,
-            not_after=mode.not_after,
-            not_after_by_name=tuple(lifted.items()) if mode.not_after is not None else (),
-            excluded=source_only | not_found,
-        )
-        answer = resolver.resolve(request, tell)
-        if isinstance(answer, ResolutionFailed):
-            without = answer.source_only - source_only, answer.not_found - not_found
-            timeless = {name for name in answer.no_upload_time if lifted.get(name, now) is not None}
-            if not any((*without, timeless)):
-                return answer
-            source_only, not_found = source_only | without[0], not_found | without[1]
-            lifted |= dict.fromkeys(timeless)
-            continue
-        own = _own_cutoffs(answer, mode, stage, now)
-        if own.keys() - lifted.keys():
-            lifted = {**own, **lifted}
-            continue
-        refused = _refused(answer, stage, pages) if mode.refuse else ()
-        new = tuple(line for line in refused if line not in constraints)
-        if not new:
-            return _Solved(resolution=answer, source_only=source_only, not_found=not_found, constraints=constraints)
-        constraints += new
-    raise UpstreamError(f"no solution after {MAX_ROUNDS} rounds: pin what you ask for more closely and check again")
-
-
-def _own_cutoffs(
-    resolution: Resolution, mode: _Mode, stage: StagePolicy, now: datetime
-) -> dict[NormalizedName, datetime | None]:
-    """The cutoffs of packages whose upstream has a minimum age of its own; none at all where that is nothing."""
-    if mode.not_after is None:
-        return {}
-    ages = {package.name: stage.minimum_age_of(package.upstream) for package in resolution.packages}
-    return {name: now - age if age else None for name, age in ages.items() if age != stage.minimum_age}
-
-
-def _refused(resolution: Resolution, stage: StagePolicy, pages: Pages) -> tuple[str, ...]:
-    """Constraints against the versions that deny entries refuse, for names whose chosen version is refused."""
-    lines: list[str] = []
-    for package in resolution.packages:
-        if not stage.denies(package.name):
-            continue
-        page = pages.one(package.name)
-        versions = () if page is None else stage.refused_versions(page)
-        if package.version in versions:
-            lines += [f"{package.name}!={version}" for version in versions]
-    return tuple(lines)
-
-
-def _reference_item(requirement: Requirement, subject: int) -> Item:
-    assert requirement.name is not None  # noqa: S101  # the caller asks for named ones only
-    return Item(
-        name=requirement.name,
-        version=None,
-        upstream=None,
-        subjects=(subject,),
-        location=requirement.location,
-        reference=requirement.reference,
-    )
-
-
-def _solution_items(
-    solved: _Solved,
-    named: tuple[Requirement, ...],
-    target: Target,
-    subject: int,
-    stage: StagePolicy,
-    pages: Pages,
-    now: datetime,
-    tell: Tell,
-) -> tuple[Item, ...]:
-    packages = solved.resolution.packages
-    versions = {package.name: package.version for package in packages}
-    asked = {r.name: r for r in reversed(named)}
-    tell(f"reading {len(versions)} index pages")
-    found = pages.get((*versions, *solved.source_only))
-    items = []
-    for package in packages:
-        page = found[package.name]
-        item = _resolved_item(package, page, target, subject, versions)
-        requirement = asked.get(package.name)
-        if requirement is not None and page is not None:
-            held_from, held_by = _held_back(item, page, named, target, stage, now)
-            item = replace(item, location=requirement.location, held_back_from=held_from, held_back_by=held_by)
-        items.append(item)
-    if solved.source_only:
-        items += _source_only_items(solved, tuple(items), asked, named, target, subject, pages, tell)
-    items += [
-        Item(
-            name=name,
-            version=None,
-            upstream=None,
-            subjects=(subject,),
-            location=asked[name].location if name in asked else None,
-        )
-        for name in sorted(solved.not_found)
-    ]
-    return tuple(items)
-
-
-def _resolved_item(
-    package: ResolvedPackage,
-    page: IndexPage | None,
-    target: Target,
-    subject: int,
-    versions: Mapping[NormalizedName, Version],
+def _resolved(
+    package: ResolvedPackage, page: IndexPage | None, asked: _Asked, versions: Mapping[NormalizedName, Version]
 ) -> Item:
+    """The item of one package of a solution: the owner's wheels that the target installs, if the two agree."""
     item = Item(
         name=package.name,
         version=package.version,
         upstream=None if page is None else page.upstream,
         status="active" if page is None else page.status,
-        subjects=(subject,),
+        subjects=(asked.subject,),
         required_by=tuple(pypi_purl(name, versions.get(name)) for name in package.required_by),
     )
     if page is None:
@@ -369,177 +347,19 @@ def _resolved_item(
         return replace(
             item, contradiction=f"the resolver took it from {package.upstream}, but {page.upstream} owns the name"
         )
-    listed = page.of_version(package.version)
-    artifacts = tuple(a for a in listed if a.fits(target) and (a.digest is None or a.digest in package.digests))
+    artifacts = tuple(
+        artifact
+        for artifact in page.of_version(package.version)
+        if artifact.fits(asked.target) and (artifact.digest is None or artifact.digest in package.digests)
+    )
     if not artifacts:
         return replace(item, contradiction="the resolver's digests are none of the index page's: check again")
     return replace(item, artifacts=artifacts)
 
 
-def _held_back(
-    item: Item,
-    page: IndexPage,
-    named: tuple[Requirement, ...],
-    target: Target,
-    stage: StagePolicy,
-    now: datetime,
-) -> tuple[Version | None, str]:
-    """The newest version that the user's own lines would take, when it isn't the one chosen, and what held it back."""
-    if item.version is None:
-        return None, ""
-    specifier = SpecifierSet()
-    for requirement in named:
-        if requirement.name == item.name:
-            specifier &= requirement.specifier
-    allowed = specifier.filter(page.versions(), prereleases=item.version.is_prerelease or None)
-    for version in sorted(allowed, reverse=True):
-        if version <= item.version:
-            break
-        reason = _why_held_back(page.of_version(version), version, page, target, stage, now)
-        if reason:
-            return version, reason
-    return None, ""
-
-
-def _why_held_back(
-    artifacts: tuple[Artifact, ...],
-    version: Version,
-    page: IndexPage,
-    target: Target,
-    stage: StagePolicy,
-    now: datetime,
-) -> str:
-    """Which rule holds a version back; empty for a version that nobody would have offered (yanked, other Pythons)."""
-    offered = [a for a in artifacts if a.yanked is None]
-    if not offered or all(
-        a.requires_python is not None and f"{target.python}.0" not in a.requires_python for a in offered
-    ):
-        return ""
-    fitting = [a for a in offered if a.fits(target)]
-    if not fitting:
-        return "source-only"
-    if stage.denies(page.name) and version in stage.refused_versions(page):
-        return "deny-entry"
-    times = [a.upload_time for a in fitting if a.upload_time is not None]
-    if times and min(times) > now - stage.minimum_age_of(page.upstream):
-        return "minimum-age"
-    return "dependencies"
-
-
-def _source_only_items(
-    solved: _Solved,
-    items: tuple[Item, ...],
-    asked: Mapping[NormalizedName | None, Requirement],
-    named: tuple[Requirement, ...],
-    target: Target,
-    subject: int,
-    pages: Pages,
-    tell: Tell,
-) -> list[Item]:
-    """What the resolver could only have had as source: the newest version that everybody who needs it accepts."""
-    # only what nobody asks for by hand needs the metadata of the others to say whose it is
-    indirect = not solved.source_only <= asked.keys()
-    try:
-        needs = _needs(items, solved.source_only, target, pages, tell) if indirect else {}
-    except UpstreamError:
-        # who pulled it in is told where it can be had; that it is refused doesn't depend on it
-        needs = {}
-    result = []
-    for name in sorted(solved.source_only):
-        page = pages.one(name)
-        requirers = needs.get(name, ())
-        specifier = SpecifierSet()
-        for requirement in named:
-            if requirement.name == name:
-                specifier &= requirement.specifier
-        for _, required in requirers:
-            specifier &= required
-        matching = () if page is None else tuple(specifier.filter(page.versions()))
-        result.append(
-            Item(
-                name=name,
-                version=max(matching, default=None),
-                upstream=None if page is None else page.upstream,
-                status="active" if page is None else page.status,
-                subjects=(subject,),
-                location=asked[name].location if name in asked else None,
-                required_by=tuple(item.purl for item, _ in requirers),
-                source_only=True,
-            )
-        )
-    return result
-
-
-def _needs(
-    items: Iterable[Item], names: frozenset[NormalizedName], target: Target, pages: Pages, tell: Tell
-) -> dict[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]]:
-    """For each of the names, which items require it on the target, and which versions of it they accept."""
-    owners = {item.artifacts[0].filename: item for item in items if item.artifacts}
-    texts = pages.index.metadata([item.artifacts[0] for item in owners.values()], tell)
-    needs: dict[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]] = {}
-    for filename, text in texts.items():
-        if text is None:
-            continue
-        for required in parse_metadata(filename, text).requires:
-            if required.name in names and required.applies_to(target):
-                needs[required.name] = (*needs.get(required.name, ()), (owners[filename], required.specifier))
-    return needs
-
-
-def requirer_specifiers(
-    item: Item, items: Iterable[Item], target: Target, pages: Pages, tell: Tell
-) -> tuple[SpecifierSet, ...]:
-    """Which versions of the item the other items that require it accept."""
-    purls = frozenset(item.required_by)
-    requirers = [other for other in items if other.purl in purls]
-    found = _needs(requirers, frozenset({item.name}), target, pages, tell)
-    return tuple(specifier for _, specifier in found.get(item.name, ()))
-
-
-def _unsatisfiable(
-    failed: ResolutionFailed,
-    spec: EnvironmentSpec,
-    named: tuple[Requirement, ...],
-    referenced: tuple[Item, ...],
-    target: Target,
-    subject: int,
-    pages: Pages,
-) -> Plan:
-    """No solution even as written: say why, and judge what the user pinned by hand all the same."""
-    items = []
-    found = pages.get(r.name for r in named if r.name is not None)
-    for requirement in named:
-        page = None if requirement.name is None else found[requirement.name]
-        pinned = _exact(requirement.specifier)
-        if requirement.name is None or page is None or pinned is None:
-            continue
-        listed = page.of_version(pinned)
-        if listed:
-            artifacts = tuple(artifact for artifact in listed if artifact.fits(target))
-            items.append(
-                Item(
-                    name=requirement.name,
-                    version=pinned,
-                    upstream=page.upstream,
-                    status=page.status,
-                    artifacts=artifacts,
-                    subjects=(subject,),
-                    location=requirement.location,
-                    source_only=not artifacts,
-                )
-            )
-    outcome = Outcome(
-        rule="resolution",
-        kind=OutcomeKind.FAIL,
-        message=f"nothing satisfies {spec.file} on {target}: {failed.explanation}",
-        evidence=(("explanation", failed.explanation),),
-    )
-    return Plan(items=(*referenced, *items), outcomes=(outcome,))
-
-
 def _exact(specifier: SpecifierSet) -> Version | None:
     """The version of a single `==` pin without a wildcard."""
     parts = list(specifier)
-    if len(parts) == 1 and parts[0].operator in ("==", "===") and not parts[0].version.endswith(".*"):
+    if len(parts) == 1 and parts[0].operator == "==" and not parts[0].version.endswith(".*"):
         return Version(parts[0].version)
     return None

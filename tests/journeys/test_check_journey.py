@@ -273,11 +273,11 @@ def test_an_index_that_fails_decides_nothing(home: House, status: int) -> None:
     home.write("requirements.txt", "app\n")
     home.index.always("/simple/app/", Answer(status=status))
 
-    ran = home.run("check", "requirements.txt")
+    ran = home.check("requirements.txt")
 
-    assert ran.status == 3
-    assert ran.out == ""
-    assert "error:" in ran.err
+    (reason,) = [r for r in ran.json["subjects"][0]["reasons"] if r["outcome"] == "unknown"]
+    assert (ran.status, ran.json["verdict"], reason["rule"]) == (3, "undecided", "resolution")
+    assert reason["message"].startswith("what requirements.txt comes to on cp311-linux-x86_64 is not known: ")
 
 
 def test_offline_uses_what_is_cached(home: House) -> None:
