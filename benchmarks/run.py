@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 BIN = Path(sys.executable).parent

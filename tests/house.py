@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from osv_records import before, bundle
-from quarantine.cli.main import main
 from servers import IndexServer
+
+from quarantine.cli.main import main
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -5,9 +5,10 @@ import random
 import zipfile
 
 import pytest
+from servers import core_metadata, make_wheel
+
 from quarantine.archive.wheel import TAIL_BYTES, metadata_in_wheel
 from quarantine.errors import IntegrityError
-from servers import core_metadata, make_wheel
 
 
 def _read(data: bytes, asked: list[tuple[int, int]] | None = None) -> bytes:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from quarantine.config import Secret, find_config, load_settings, read_environment, schema, shipped
 from quarantine.errors import ConfigError
 from quarantine.model import Target

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 import pytest
+
 from quarantine.document import MAX_BYTES, MAX_DEPTH, load_yaml
 from quarantine.errors import ConfigError
 

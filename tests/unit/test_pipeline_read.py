@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from quarantine.errors import SpecError
 from quarantine.pipeline.read import read_specs
 
