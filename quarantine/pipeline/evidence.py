@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from quarantine.errors import UpstreamError
@@ -24,6 +24,9 @@ from quarantine.policy import rules
 from quarantine.policy.nearest import candidate_item, candidates
 from quarantine.policy.stage import StagePolicy
 from quarantine.ports import AdvisoryService, Tell
+
+if TYPE_CHECKING:
+    from packaging.utils import NormalizedName
 
 __all__ = ["Judge", "nearest_versions"]
 

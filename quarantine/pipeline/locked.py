@@ -1,5 +1,6 @@
-"""From a lock and one target to the items to judge: a lock is taken as it stands, and believed as far as the owners of
-its names list its digests.
+"""From a lock and one target to the items to judge.
+
+A lock is taken as it stands, and believed as far as the owners of its names list its digests.
 """
 
 from dataclasses import dataclass, replace
