@@ -53,7 +53,7 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
             project=_quoted(project or defaults.project),
             python=target.python,
             platform=target.platform,
-            source=source if advisories is None else f"source: {_quoted(advisories)}",
+            source=source if advisories is None else f"source: {_quoted(_absolute(advisories))}",
         ).encode(),
         "requirements.txt": (shipped("examples") / "requirements.txt").read_bytes(),
         ".quarantine/.gitignore": b"*\n",
@@ -67,11 +67,16 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
     if there:
         raise UsageError(f"{folder / there[0]} is there already: choose another folder, or move it away")
     for name, data in files.items():
-        write_file(folder / name, data)
+        write_file(folder / name, data, private=name.startswith(".quarantine/"))
     session.write("".join(f"wrote {folder / name}\n" for name in files))
     step = "" if folder == Path() else f"cd {folder} && "
     session.say(f"next: {step}quarantine advisories sync && quarantine check requirements.txt")
     return 0
+
+
+def _absolute(source: str) -> str:
+    """A source as it can be found from anywhere: the configuration's own folder is another one than this."""
+    return source if "://" in source else str(Path(source).resolve())
 
 
 def _quoted(text: str) -> str:
