@@ -5,6 +5,7 @@ The only module that looks at environment variables. Paths in the file are relat
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -157,10 +158,13 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
 
 
 def find_config(start: Path) -> Path | None:
-    """The nearest `quarantine.yaml` in `start` or a folder above it."""
+    """The nearest `quarantine.yaml` in `start` or a folder above it.
+
+    One that can't be read is found too: what would stand in force without it is not what its owner meant.
+    """
     for folder in (start, *start.parents):
         candidate = folder / CONFIG_NAME
-        if candidate.is_file():
+        if os.path.lexists(candidate):
             return candidate
     return None
 
@@ -182,6 +186,9 @@ def load_settings(option: Path | None, environment: Environment, folder: Path) -
         return default_settings(folder, environment)
     display = str(file)
     try:
+        if not stat.S_ISREG(file.stat().st_mode) and not file.is_dir():
+            # a pipe would keep us waiting, a device would never end
+            raise ConfigError([Problem(file=display, message="is not a regular file: expected YAML")])
         with file.open("rb") as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:

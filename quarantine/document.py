@@ -22,7 +22,7 @@ class _Mark(Protocol):
     column: int
 
 
-__all__ = ["Document", "load_yaml"]
+__all__ = ["MAX_BYTES", "Document", "load_yaml"]
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
@@ -146,7 +146,7 @@ def load_yaml(file: str, data: bytes) -> Document:
         return ConfigError([Problem(file=file, line=line, column=column, message=message)])
 
     if len(data) > MAX_BYTES:
-        raise fail(f"{len(data)} bytes: at most {MAX_BYTES} are read", None)
+        raise fail(f"more than {MAX_BYTES} bytes: expected a file that people write", None)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -211,7 +211,11 @@ def _build(
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, child, (*path, index), marks, fail) for index, child in enumerate(node.value)]
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except ValueError as error:
+        # 2027-02-29 looks like a date to YAML and is none
+        raise fail(f"{node.value!a} is no value: {error}", node.start_mark) from None
 
 
 def _plain(message: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from quarantine import __version__
 from quarantine.audit.record import Json
 from quarantine.config import Environment, Settings
+from quarantine.document import MAX_BYTES
 from quarantine.errors import ConfigError, Problem, UpstreamError
 from quarantine.model import Ecosystem, parse_name
 from quarantine.policy.load import Policy, load
@@ -49,11 +50,19 @@ def policy_files(folder: Path) -> Mapping[str, bytes]:
         names = sorted(path.name for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
         if len(names) > MAX_POLICY_FILES:
             raise ConfigError([Problem(file=str(folder), message=f"more than {MAX_POLICY_FILES} lists")])
-        return {name: (folder / name).read_bytes() for name in names}
+        return {name: _policy_file(folder / name) for name in names}
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         advice = "expected the folder of allowlists: run `quarantine init`, or set `allowlists:`"
         raise ConfigError([Problem(file=str(error.filename or folder), message=f"{reason}: {advice}")]) from error
+
+
+def _policy_file(path: Path) -> bytes:
+    """The bytes of one list, one more than are read of any: the policy comes with the code that is being judged."""
+    if not path.is_file() and path.exists() and not path.is_dir():
+        raise ConfigError([Problem(file=str(path), message="is not a regular file: expected YAML")])
+    with path.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)
 
 
 def audit_log(settings: Settings) -> "LocalLog":

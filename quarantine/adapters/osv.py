@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -117,22 +118,29 @@ class OsvDatabase:
     def _open(self) -> Iterator[tuple[sqlite3.Connection, _Meta]]:
         """The database, read-only, with what it says about itself; all its errors, also later ones, translated."""
         try:
-            self._path.stat()
+            status = self._path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise UpstreamError(f"{self._path}: not a regular file: expected the advisory database: {_SYNC}")
             # immutable: a sync replaces the file, so nobody ever writes to the one that is open
             uri = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
             with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as database:
-                yield database, _read_meta(database, self._path)
+                yield database, _read_meta(database, self._path, status.st_size)
         except FileNotFoundError:
             raise UpstreamError(f"{self._path}: there is no advisory database: {_SYNC}") from None
         except (OSError, sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UpstreamError(f"{self._path}: the advisory database can't be read ({error}): {_SYNC}") from error
 
 
-def _read_meta(database: sqlite3.Connection, path: Path) -> _Meta:
+def _read_meta(database: sqlite3.Connection, path: Path, size: int) -> _Meta:
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (schema,) = database.execute("PRAGMA user_version").fetchone()
     if (application, schema) != (_APPLICATION_ID, _SCHEMA):
         raise UpstreamError(f"{path}: not an advisory database of this version of quarantine: {_SYNC}")
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    (page_size,) = database.execute("PRAGMA page_size").fetchone()
+    if size != pages * page_size:
+        # the engine reads what is missing of a page as zeros: records would vanish without a word
+        raise UpstreamError(f"{path}: {size} bytes, expected {pages * page_size}: the advisory database is cut: {_SYNC}")
     rows = database.execute("SELECT content FROM meta").fetchall()
     if len(rows) != 1:
         raise UpstreamError(f"{path}: the advisory database does not say what it holds: {_SYNC}")
@@ -276,7 +284,7 @@ def _local_records(source: str) -> Iterator[tuple[str, bytes]]:
         return folder_files(path)
     if not path.exists():
         raise UsageError(f"{source}: no such file or folder: expected a zip, a folder of JSON files or an https URL")
-    if not is_zipfile(path):
+    if not path.is_file() or not is_zipfile(path):
         raise UsageError(f"{source}: not a zip: expected a zip, a folder of JSON files or an https URL")
     return zip_files(path, source)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filename, parse_wheel_filename
@@ -29,6 +30,8 @@ __all__ = ["UvResolver", "default_index_url"]
 
 MAX_OUTPUT_BYTES = 32 * 1024 * 1024
 MAX_EXPLANATION = 2000
+NOWHERE = "http://127.0.0.1:0"
+"""A proxy that nobody can be: no program listens on port 0."""
 # What the child may know of the environment; certificates and proxies decide whether it reaches anything at all.
 _PASSED_ON = frozenset(
     f(name)
@@ -154,7 +157,7 @@ class UvResolver:
                 (folder / "excludes.txt").write_text("".join(f"{name}\n" for name in sorted(request.excluded)), "utf-8")
                 options += ["--excludes", "excludes.txt"]
             lines = [_line(r, extras=extras) for r in _wanted(request)]
-            environment = {**self._environ, **self._login_variables(order)}
+            environment = {**self._environ, **self._plain_http(), **self._login_variables(order)}
             return _uv(["pip", "compile", "-", *options], environment, folder, _text(lines), self._time_limit)
 
     def _urls(self) -> Mapping[str, str]:
@@ -174,6 +177,18 @@ class UvResolver:
         named = [f"q{number}={urls[upstream.name]}" for number, upstream in enumerate(order)]
         options = [part for index in named[:-1] for part in ("--index", index)]
         return [*options, "--default-index", named[-1]]
+
+    def _plain_http(self) -> Mapping[str, str]:
+        """What keeps uv from asking anybody without encryption, wherever a page or a redirect sends it.
+
+        Metadata services of clouds speak nothing else. The policy lets only loopback hosts do without encryption;
+        those are the exceptions. Where all traffic has a proxy, the proxy decides.
+        """
+        if not {"HTTP_PROXY", "ALL_PROXY"}.isdisjoint(map(str.upper, self._environ)):
+            return {}
+        plain = {parts.hostname or "" for url in self._urls().values() if (parts := urlsplit(url)).scheme == "http"}
+        named = [value for name, value in self._environ.items() if name.upper() == "NO_PROXY"]
+        return {"HTTP_PROXY": NOWHERE, "NO_PROXY": ",".join(sorted({*named, *plain}))}
 
     def _login_variables(self, order: Sequence[Upstream]) -> dict[str, str]:
         variables: dict[str, str] = {}

@@ -54,11 +54,27 @@ _SHAPES = re.compile(
     r"|\b[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}\b"  # Azure DevOps personal access tokens
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]*"
 )
+# What a text must hold for one of the patterns above to match: a mark or a word, or a run of so many characters.
+_MARKS = ("://", "%", "=", "--")
+_WORDS = ("pass", "pwd", "secret", "token", "credential", "key", "signature", "authorization", "bearer")
+_SHORTEST_SHAPE = 16
 _SECRET_KEY = re.compile(rf"(?i)[a-z0-9_]{{0,60}}(?:{_NAMES}|authorization)")
 
 
 def redact(text: str) -> str:
     """The text with every secret that can be recognised replaced, in time linear in its length."""
+    # most texts hold nothing that any of the patterns could begin with, and that is told quickly; only of ASCII, since
+    # other letters count as ASCII ones where a pattern doesn't look at case
+    plain = text.isascii()
+    if not plain or any(mark in text for mark in _MARKS) or any(word in text.lower() for word in _WORDS):
+        text = _without_named(text)
+    if not plain or "-----" in text or max(map(len, text.split()), default=0) >= _SHORTEST_SHAPE:
+        text = _SHAPES.sub(REDACTED, text)
+    return text
+
+
+def _without_named(text: str) -> str:
+    """The text without what a URL, a name or a label before it says is a secret."""
     if "://" in text:
         text = _URL.sub(_plain_url, text)
     if "%" in text:
@@ -67,8 +83,7 @@ def redact(text: str) -> str:
     text = _NAMED.sub(_keep_name, text)
     text = _QUERY.sub(_keep_name, text)
     text = _LABELLED.sub(_keep_name, text)
-    text = _BEARER.sub(_keep_name, text)
-    return _SHAPES.sub(REDACTED, text)
+    return _BEARER.sub(_keep_name, text)
 
 
 def redact_json(value: dict[str, Json]) -> dict[str, Json]:

@@ -1,11 +1,13 @@
 """`quarantine init`: a project to start from."""
 
+import shlex
 from pathlib import Path
 
 import click
 
 from quarantine.cli.session import Session
 from quarantine.errors import UsageError
+from quarantine.report.escape import escape
 
 __all__ = ["command"]
 
@@ -68,8 +70,8 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
         raise UsageError(f"{folder / there[0]} is there already: choose another folder, or move it away")
     for name, data in files.items():
         write_file(folder / name, data, private=name.startswith(".quarantine/"))
-    session.write("".join(f"wrote {folder / name}\n" for name in files))
-    step = "" if folder == Path() else f"cd {folder} && "
+    session.write("".join(f"wrote {escape(str(folder / name))}\n" for name in files))
+    step = "" if folder == Path() else f"cd {shlex.quote(escape(str(folder)))} && "
     session.say(f"next: {step}quarantine advisories sync && quarantine check requirements.txt")
     return 0
 

@@ -111,7 +111,8 @@ _PARAGRAPH = re.compile(r"[ \t]*\r?\n[ \t]*")
 @lru_cache(maxsize=8192)  # a large verdict says the same few things of hundreds of packages
 def escape_prose(text: str) -> str:
     """`escape` of a sentence: line breaks, which mean nothing in one, are single spaces, and secrets are redacted."""
-    return escape(redact(_PARAGRAPH.sub(" ", text.strip())))
+    text = text.strip()
+    return escape(redact(_PARAGRAPH.sub(" ", text) if "\n" in text else text))
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

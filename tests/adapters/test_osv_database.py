@@ -266,6 +266,10 @@ def _cut(path: Path) -> None:
     os.truncate(path, 5000)
 
 
+def _cut_within_a_page(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100)
+
+
 def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
