@@ -1,7 +1,6 @@
 """Settings -> adapters: the one place that knows which system stands behind which port."""
 
 import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -200,7 +199,9 @@ def uv_version() -> str:
 
 def probe_folder(folder: Path) -> str:
     """The folder, after a file was written to it and taken away; UpstreamError when that can't be done."""
-    from quarantine.io.cache import private_folder  # noqa: PLC0415  # imported where it is used
+    import tempfile  # noqa: PLC0415  # imported where it is used
+
+    from quarantine.io.cache import private_folder  # noqa: PLC0415
 
     try:
         private_folder(folder)

@@ -140,7 +140,9 @@ def _read_meta(database: sqlite3.Connection, path: Path, size: int) -> _Meta:
     (page_size,) = database.execute("PRAGMA page_size").fetchone()
     if size != pages * page_size:
         # the engine reads what is missing of a page as zeros: records would vanish without a word
-        raise UpstreamError(f"{path}: {size} bytes, expected {pages * page_size}: the advisory database is cut: {_SYNC}")
+        raise UpstreamError(
+            f"{path}: {size} bytes, expected {pages * page_size}: the advisory database is cut: {_SYNC}"
+        )
     rows = database.execute("SELECT content FROM meta").fetchall()
     if len(rows) != 1:
         raise UpstreamError(f"{path}: the advisory database does not say what it holds: {_SYNC}")

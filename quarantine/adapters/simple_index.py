@@ -6,8 +6,7 @@ Ownership is decided here: the first upstream, in the policy's order, that has a
 
 import base64
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -32,14 +31,38 @@ _ABSENT = frozenset({404, 410})
 
 
 class _Entry(msgspec.Struct, array_like=True):
-    """What an upstream said about a name: when (seconds since 1970), and its page, packed; `found` is False for none."""
+    """What an upstream said about a name: when (seconds since 1970), and its page, packed; `found` is False for none.
+
+    `files` are not looked into before they are asked for: they stay where they are in the bytes of the entry.
+    """
 
     fetched: float
     found: bool
     etag: str | None = None
     base: str = ""
     status: str = "active"
-    files: dict[str, bytes] = {}
+    files: dict[str, msgspec.Raw] = {}
+
+
+class _Files(Mapping[str, bytes]):
+    """The packed files of an entry, by version."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Mapping[str, msgspec.Raw]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, version: str) -> bytes:
+        return bytes(self._raw[version])
+
+    def __contains__(self, version: object) -> bool:
+        return version in self._raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
 
 
 class SimpleIndex:
@@ -84,7 +107,7 @@ class SimpleIndex:
             mine = [n for n, page in found.items() if page is None and self._reserved(n) in (None, upstream.name)]
             for name, entry in self._entries(upstream, mine, tell).items():
                 if entry.found:
-                    page = ProjectPage(name=name, base=entry.base, status=entry.status, files=entry.files)
+                    page = ProjectPage(name=name, base=entry.base, status=entry.status, files=_Files(entry.files))
                     found[name] = page.of(upstream.name)
         return found
 
@@ -136,6 +159,8 @@ class SimpleIndex:
                 missing.append(artifact)
         if missing and self._offline:
             raise UpstreamError(f"offline: the metadata of {len(missing)} files is not in the cache")
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # only what is not cached is read
+
         with ThreadPoolExecutor(max_workers=8) as workers:
             for number, (artifact, text) in enumerate(
                 zip(missing, workers.map(self._inside_wheel, missing), strict=True), 1
@@ -221,7 +246,7 @@ class SimpleIndex:
             etag=etag if etag and etag.isascii() and etag.isprintable() else None,
             base=page.base,
             status=page.status,
-            files=dict(page.files),
+            files={version: msgspec.Raw(packed) for version, packed in page.files.items()},
         )
 
     def _cached(self, folder: Path, name: NormalizedName) -> _Entry | None:
@@ -235,7 +260,7 @@ class SimpleIndex:
             return None
 
     def _folder(self, upstream: Upstream) -> Path:
-        root = private_folder(private_folder(self._cache_dir) / "pages-1")
+        root = private_folder(private_folder(self._cache_dir) / "pages-2")
         return private_folder(root / hashlib.sha256(self._url(upstream).encode()).hexdigest()[:16])
 
     def _url(self, upstream: Upstream) -> str:

@@ -6,7 +6,6 @@ Source: the core metadata specification, of which `packaging.metadata` reads the
 
 from dataclasses import dataclass
 
-from packaging.metadata import parse_email
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -44,6 +43,8 @@ def parse_metadata(file: str, data: bytes) -> Metadata:
     """
     if len(data) > MAX_METADATA_BYTES:
         raise IntegrityError(f"{file}: {len(data)} bytes of metadata, at most {MAX_METADATA_BYTES} are read")
+    from packaging.metadata import parse_email  # noqa: PLC0415  # it loads the whole email package
+
     try:
         raw, _ = parse_email(data)
     except (ValueError, LookupError, AttributeError, TypeError) as error:

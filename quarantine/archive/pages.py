@@ -15,6 +15,7 @@ from urllib.parse import unquote, urljoin
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag
 from packaging.utils import (
     NormalizedName,
     canonicalize_name,
@@ -22,6 +23,7 @@ from packaging.utils import (
     parse_sdist_filename,
     parse_wheel_filename,
 )
+from packaging.version import Version
 
 from quarantine.errors import UpstreamError
 from quarantine.model import Artifact, Digest, IndexPage, parse_version
@@ -284,13 +286,13 @@ def _artifact(name: NormalizedName, base: str, row: _Row) -> Artifact | None:
         return None
     try:
         if row.filename.endswith(".whl"):
-            project, version, _, tags = parse_wheel_filename(row.filename)
+            (project, version), tags = _wheel(row.filename)
         else:
             (project, version), tags = parse_sdist_filename(row.filename), frozenset()
-        url = row.url if _URL.fullmatch(row.url) else urljoin(base, row.url)
+        url = _absolute(base, row.url)
     except ValueError:
         return None
-    if project != name or not _URL.fullmatch(url):
+    if project != name or url is None:
         return None
     return Artifact(
         name=name,
@@ -306,6 +308,31 @@ def _artifact(name: NormalizedName, base: str, row: _Row) -> Artifact | None:
         has_metadata=row.has_metadata,
         tags=tags,
     )
+
+
+def _absolute(base: str, url: str) -> str | None:
+    """The whole address, None for what is no address that a file may have; ValueError for what is none at all."""
+    if _URL.fullmatch(url):
+        return url
+    joined = urljoin(base, url)
+    return joined if _URL.fullmatch(joined) else None
+
+
+def _wheel(filename: str) -> tuple[tuple[NormalizedName, Version], frozenset[Tag]]:
+    """What the name of a wheel says, raising ValueError; its two halves are read once for many files."""
+    stem, *tags = filename.removesuffix(".whl").rsplit("-", 3)
+    return _stem(stem), _wheel_tags("-".join(tags))
+
+
+@lru_cache(maxsize=8192)
+def _stem(stem: str) -> tuple[NormalizedName, Version]:
+    project, version, *_ = parse_wheel_filename(f"{stem}-py3-none-any.whl")
+    return project, version
+
+
+@lru_cache(maxsize=8192)
+def _wheel_tags(tags: str) -> frozenset[Tag]:
+    return parse_wheel_filename(f"x-0-{tags}.whl")[3]
 
 
 @lru_cache(maxsize=4096)

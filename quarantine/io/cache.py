@@ -3,7 +3,6 @@
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from quarantine.errors import UpstreamError
@@ -35,15 +34,18 @@ def private_folder(path: Path) -> Path:
 def read_cached(path: Path, max_bytes: int) -> bytes | None:
     """The bytes of a file, None when it can't be read or is larger."""
     try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        # unbuffered, since a buffered read makes room for all that it is asked for, however small the file is
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return file.read(size) if size <= max_bytes else None
     except OSError:
         return None
-    return data if len(data) <= max_bytes else None
 
 
 def write_cached(path: Path, data: bytes) -> None:
     """Puts the file there whole or not at all. A cache that can't be written is no error: the next run asks again."""
+    import tempfile  # noqa: PLC0415  # only what is new is written
+
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)

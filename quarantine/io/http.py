@@ -4,12 +4,10 @@ TLS is always verified, against the system's certificate authorities. Where a re
 asked again for every redirect. What a message says about a URL is its host and path: a query may hold a signature.
 """
 
-import ssl
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from queue import Empty, SimpleQueue
 from time import monotonic
 from types import MappingProxyType, TracebackType
@@ -20,6 +18,8 @@ from quarantine.errors import UpstreamError
 from quarantine.io.guard import Address, Origin, Resolve, Target, judge_addresses, proxy_for, resolve_host, target_of
 
 if TYPE_CHECKING:
+    import ssl
+
     import stamina
     import urllib3
 
@@ -325,7 +325,9 @@ class HttpClient:
         self._closers.append(manager.clear)
         return manager
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _tls_context(self) -> "ssl.SSLContext":
+        import ssl  # noqa: PLC0415 - only a command that reads from outside pays for it
+
         if self._tls is None:
             # OpenSSL itself looks at SSL_CERT_FILE and SSL_CERT_DIR
             self._tls = ssl.create_default_context()
@@ -392,6 +394,8 @@ def _failure(target: Target, error: Exception, timeout: float) -> UpstreamError:
 
 def _cause(error: BaseException) -> str:
     """The system's own word at the bottom of a chain of errors."""
+    import ssl  # noqa: PLC0415 - only a command that reads from outside pays for it
+
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -401,6 +405,8 @@ def _cause(error: BaseException) -> str:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds (RFC 9110, 10.2.3): a number, or a date, which is held against the server's own Date."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - only a command that reads from outside pays for it
+
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
         return float(text[:9])

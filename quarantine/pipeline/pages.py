@@ -1,12 +1,13 @@
 """What the indexes say, each page asked for once in a run, and who requires what by the metadata they serve."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 
 from quarantine.archive.metadata import parse_metadata
-from quarantine.model import IndexPage, Item, Target
+from quarantine.model import IndexPage, Item, Requirement, Target
 from quarantine.ports import Index, Tell
 
 __all__ = ["Pages", "Requirers"]
@@ -43,7 +44,18 @@ class Pages:
         for filename, text in texts.items():
             if text is None:
                 continue
-            for required in parse_metadata(filename, text).requires:
-                if required.name in names and required.applies_to(target):
-                    found[required.name] = (*found.get(required.name, ()), (by_file[filename], required.specifier))
+            lines = [line for line in parse_metadata(filename, text).requires if line.name in names]
+            plain = [line for line in lines if line.applies_to(target)]
+            # which extras were asked for isn't known here: they count for what isn't required without one
+            optional = [line for line in lines if line.name not in {other.name for other in plain}]
+            for line in (*plain, *(line for line in optional if _applies_with_an_extra(line, target))):
+                if line.name is not None:
+                    found[line.name] = (*found.get(line.name, ()), (by_file[filename], line.specifier))
         return found
+
+
+def _applies_with_an_extra(required: Requirement, target: Target) -> bool:
+    """Whether its marker holds for some extra that it names."""
+    marker = required.marker
+    extras = re.findall(r"""extra == ["']([A-Za-z0-9._-]+)["']""", str(marker))
+    return marker is not None and any(marker.evaluate({**target.environment(), "extra": extra}) for extra in extras)

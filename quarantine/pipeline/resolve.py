@@ -187,10 +187,13 @@ class Resolve:
     def _left_out(self, name: NormalizedName, requirers: Requirers, asked: "_Asked") -> Item:
         """A name that could only be had as source, or not at all: the newest version that all who need it accept."""
         page, needs = self.pages.one(name), requirers.get(name, ())
-        specifier = asked.specifier(name)
+        wanted = asked.specifier(name)
+        both = wanted
         for _, required in needs:
-            specifier &= required
-        version = None if page is None else max(specifier.filter(page.versions()), default=None)
+            both &= required
+        known = () if page is None else page.versions()
+        # where they contradict each other, what the user's own lines say
+        version = max(both.filter(known), default=None) or max(wanted.filter(known), default=None)
         listed = () if page is None or version is None else page.of_version(version)
         artifacts = tuple(artifact for artifact in listed if artifact.fits(asked.target))
         item = Item(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from quarantine.model import CheckResult, JudgedItem, Outcome, OutcomeKind, Verdict
 from quarantine.report.escape import escape, escape_prose
-from quarantine.report.view import NOT_EVALUATED, Requirers, headline, label, subject_label, timestamp, troubles
+from quarantine.report.view import VOID, Requirers, against, headline, label, subject_label, timestamp
 
 if TYPE_CHECKING:
     from junitparser import TestCase
@@ -65,8 +65,8 @@ def _rule(about: str, outcome: Outcome) -> "TestCase":
 
 def _item(judged: JudgedItem, requirers: Requirers) -> "TestCase":
     item = judged.item
-    against = troubles(judged.outcomes) or (NOT_EVALUATED,)
-    lines = [f"{escape(outcome.rule)}: {escape_prose(outcome.message)}" for outcome in against]
+    reasons = against(judged) or (VOID,)
+    lines = [f"{escape(outcome.rule)}: {escape_prose(outcome.message)}" for outcome in reasons]
     wanted_by, place = requirers.wanted_by(item), requirers.place(item)
     lines += [f"required by {wanted_by}"] if wanted_by else []
     lines += [] if place is None else [f"at {escape(str(place))}"]

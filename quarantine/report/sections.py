@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from quarantine.model import CheckResult, Item, JudgedItem, Location, Outcome, OutcomeKind, Verdict
 from quarantine.report.escape import escape, escape_prose
 from quarantine.report.view import (
-    NOT_EVALUATED,
     Requirers,
+    against,
     by_verdict,
     counted,
     label,
@@ -44,10 +44,10 @@ def sections(result: CheckResult) -> tuple[Section, ...]:
     requirers = Requirers(result)
     every = (
         _subjects(result),
+        _preconditions(result),
         _items("denied", "refused", by_verdict(result, Verdict.DENIED), requirers),
         _items("undecided", "undecided", by_verdict(result, Verdict.UNDECIDED), requirers),
         _files(result),
-        _preconditions(result),
         _held_back(result),
         _unverifiable(result),
         _upstreams(result),
@@ -75,7 +75,7 @@ def _items(key: str, title: str, items: tuple[JudgedItem, ...], requirers: Requi
         origin = _origin(judged.item, requirers)
         nearest = "" if judged.nearest is None else str(judged.nearest)
         about = label(judged.item)
-        for number, outcome in enumerate(troubles(judged.outcomes) or (NOT_EVALUATED,)):
+        for number, outcome in enumerate(against(judged)):
             rule = escape(outcome.rule) + (" (unknown)" if _unusual(judged, outcome) else "")
             message = escape_prose(outcome.message)
             details = "; ".join(part for part in (origin, f"nearest {nearest}" if nearest else "") if part)

@@ -22,9 +22,10 @@ from quarantine.model import (
 from quarantine.report.escape import escape, escape_prose
 
 __all__ = [
-    "NOT_EVALUATED",
+    "VOID",
     "Problem",
     "Requirers",
+    "against",
     "by_verdict",
     "counted",
     "headline",
@@ -157,13 +158,21 @@ def problems(result: CheckResult) -> tuple[Problem, ...]:
     for judged in result.items:
         place = requirers.place_or_file(judged.item)
         about = label(judged.item)
-        against = troubles(judged.outcomes)
-        found += [_problem(about, outcome, outcome.location or place, judged) for outcome in against]
-        if not against and judged.verdict is not Verdict.ALLOWED:
-            found.append(_problem(about, NOT_EVALUATED, place, judged))
+        found += [_problem(about, outcome, outcome.location or place, judged) for outcome in against(judged)]
     return tuple(found)
 
 
+def against(judged: JudgedItem) -> tuple[Outcome, ...]:
+    """What speaks against an item. That nothing was evaluated does; that a precondition failed is told once, not here."""
+    found = troubles(judged.outcomes)
+    if found or judged.verdict is Verdict.ALLOWED or any(o.kind is OutcomeKind.PASS for o in judged.outcomes):
+        return found
+    return (NOT_EVALUATED,)
+
+
+VOID = Outcome(
+    rule="precondition", kind=OutcomeKind.UNKNOWN, message="a precondition is not met, so no evidence counts"
+)
 NOT_EVALUATED = Outcome(rule="none", kind=OutcomeKind.UNKNOWN, message="no rule could be evaluated")
 
 

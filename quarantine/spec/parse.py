@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from quarantine.model import EnvironmentSpec, Needs
-from quarantine.spec import pylock, pyproject, requirements, uv_lock
 from quarantine.spec.text import quote, refusal
 
 __all__ = ["Format", "detect", "parse"]
@@ -28,14 +27,23 @@ def parse(path: str, files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
     Paths are relative to the root, with `/` between segments; `files` holds what was read so far, `path` among it. Pure:
     asked again with more files it gives the next answer. Raises SpecError with all problems of all files together.
     """
+    # a reader is imported for what it reads: most runs need one of them
     match detect(path):
         case Format.REQUIREMENTS:
+            from quarantine.spec import requirements  # noqa: PLC0415
+
             return requirements.read(path, files)
         case Format.PYPROJECT:
+            from quarantine.spec import pyproject  # noqa: PLC0415
+
             return pyproject.read(path, files[path])
         case Format.PYLOCK:
+            from quarantine.spec import pylock  # noqa: PLC0415
+
             return pylock.read(path, files[path])
         case Format.UV_LOCK:
+            from quarantine.spec import uv_lock  # noqa: PLC0415
+
             return uv_lock.read(path, files[path])
 
 

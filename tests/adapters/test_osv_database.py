@@ -266,10 +266,6 @@ def _cut(path: Path) -> None:
     os.truncate(path, 5000)
 
 
-def _cut_within_a_page(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 100)
-
-
 def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -308,6 +304,33 @@ def test_a_damaged_database_is_no_clean_answer(
         with pytest.raises(UpstreamError) as caught:
             ask()
         assert str(caught.value) == f"{database}: {message}"
+
+
+def test_a_database_that_was_cut_within_a_page_is_no_clean_answer(
+    archive: Callable[..., Path], database: Path
+) -> None:
+    """The engine reads the missing end of a page as zeros, in which records stand no more."""
+    _sync(archive(before("CVE-1", "a", "2")), database)
+    size = database.stat().st_size
+    os.truncate(database, size - 100)
+
+    for ask in _questions(OsvDatabase(database)):
+        with pytest.raises(UpstreamError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"{database}: {size - 100} bytes, expected {size}: the advisory database is cut: {ADVICE}"
+        )
+
+
+def test_a_pipe_in_place_of_a_database_keeps_nobody_waiting(database: Path) -> None:
+    """Nor does it count as one."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(database)
+
+    for ask in _questions(OsvDatabase(database)):
+        with pytest.raises(UpstreamError) as caught:
+            ask()
+        assert str(caught.value) == f"{database}: not a regular file: expected the advisory database: {ADVICE}"
 
 
 def test_a_damaged_row_is_no_clean_answer(archive: Callable[..., Path], database: Path) -> None:

@@ -191,7 +191,7 @@ def test_damaged_cache_entry_is_a_miss(server: IndexServer, make: Make, tmp_path
     """What can't be read is asked for again."""
     server.add("acme", "1.0")
     page_of(make())
-    (cached,) = (tmp_path / "cache").glob("pages-1/*/acme")
+    (cached,) = (tmp_path / "cache").glob("pages-2/*/acme")
     cached.write_bytes(damage)
     assert (page_of(make()).versions(), len(server.asked)) == ((parse_version("1.0"),), 2)
 
@@ -212,7 +212,7 @@ def test_cache_that_others_can_write_is_refused(server: IndexServer, make: Make,
     """What lies there decides what is installed."""
     server.add("acme", "1.0")
     page_of(make())
-    modes = {path.stat().st_mode & 0o777 for path in [tmp_path / "cache", *(tmp_path / "cache").glob("pages-1/*")]}
+    modes = {path.stat().st_mode & 0o777 for path in [tmp_path / "cache", *(tmp_path / "cache").glob("pages-2/*")]}
     (tmp_path / "cache").chmod(0o777)
     said = failure(make())
     assert modes == {0o700}

@@ -384,3 +384,16 @@ def test_html_content_type_alone_does_not_make_a_page(server: IndexServer, make:
         answer = make(server, second).resolve(request("acme"), quiet)
         assert isinstance(answer, ResolutionFailed)
         assert second.asked == []
+
+
+def test_no_redirect_leads_uv_to_a_host_that_is_not_encrypted(make: Make, server: IndexServer) -> None:
+    """Metadata services of clouds speak plain HTTP only; of such hosts uv may ask those alone that the policy names."""
+    with IndexServer() as elsewhere:
+        elsewhere.add("acme", "1.0")
+        # another name of this machine: for uv another host
+        away = f"http://localhost:{elsewhere.port}/simple/acme/"
+        server.always(server.page_path("acme"), Answer(status=302, headers={"Location": away}))
+        said = failure(make(seconds=2), request("acme"))
+        assert elsewhere.asked == []
+    assert server.asked != []
+    assert said == "uv was stopped: not done within 2 s"
