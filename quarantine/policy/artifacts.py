@@ -28,7 +28,8 @@ def minimum_age(case: Case) -> Outcome:
     """The youngest file that may be installed has been public long enough, by the server's word.
 
     The age is the file's, not the release's: a file can be added to an old release. A version that fixes a known flaw
-    has a shorter wait, where the stage has one.
+    has a shorter wait, where the stage has one, while the release itself is new: a file that is added to a fix of last
+    year fixes nothing, so it waits like any other.
     """
     rule = "minimum-age"
     required = case.stage.minimum_age_of(case.item.upstream)
@@ -38,13 +39,15 @@ def minimum_age(case: Case) -> Outcome:
     if required <= timedelta(0):
         return not_applicable(rule, f"{case.stage.name} asks for no age of files from {case.item.upstream}")
     lane = case.stage.security_fix_age if case.item.version in case.fixes else None
+    times = [(a.upload_time, a.filename) for a in case.item.artifacts if a.upload_time is not None]
+    if times and _old_enough(min(times)[0], required, case.now):
+        lane = None
     if lane is not None and lane < required:
         required = lane
         why = f"{_days(required)} for a version that fixes a known flaw"
     else:
         why = _days(required)
     untimed = tuple(artifact.filename for artifact in case.item.artifacts if artifact.upload_time is None)
-    times = [(a.upload_time, a.filename) for a in case.item.artifacts if a.upload_time is not None]
     if not times and not untimed:
         return unknown(rule, f"{case.label}: no file of it is known, so neither is its age")
     if times:

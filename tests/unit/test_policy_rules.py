@@ -772,3 +772,12 @@ def test_a_version_that_is_a_fix_needs_the_very_version() -> None:
     outcomes = {outcome.rule: outcome.kind for outcome in judge(PRODUCTION, evidence, SNAPSHOT, NOW, (LINUX,))}
 
     assert outcomes["minimum-age"] == "pass"
+
+
+def test_a_new_file_of_an_old_fix_has_no_lane() -> None:
+    """Who can add a file to last year's fix can't get it in after a day."""
+    files = (wheel(age=400 * DAYS), wheel(age=2 * DAYS))
+    evidence = Evidence(item=item(artifacts=files), findings=(), fixes=frozenset({Version("1.0.0")}))
+    outcomes = {outcome.rule: outcome.kind for outcome in judge(PRODUCTION, evidence, SNAPSHOT, NOW, (LINUX,))}
+
+    assert outcomes["minimum-age"] == "fail"
