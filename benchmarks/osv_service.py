@@ -1,80 +1,105 @@
-"""A zero-latency loopback OSV query service for pip-audit: it answers for a package and version from a zip of records.
+"""A stand-in for the OSV query service on loopback, with no latency of its own, for peers that ask over HTTP.
 
-python benchmarks/osv_service.py ZIP        prints its URL and serves until it is stopped
+    python benchmarks/osv_service.py ZIP        prints its URL, then serves until it is stopped
+
+Which records it hands out is decided by the same code as in a check (`quarantine.policy`), so a comparison of findings
+with it shows how the two sides join and report records; give `findings_oracle.py` another service's URL to compare the
+matching too.
 """
 
-import json
 import sys
 import zipfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+import msgspec
 
-Affected = dict[str, list[tuple[dict[str, object], dict[str, object]]]]
+from quarantine.model import parse_name, parse_version
+from quarantine.policy.advisories import PYPI, Advisory, affects
+from quarantine.policy.osv_record import parse_record
 
+__all__ = ["serve"]
 
-def load(archive_path: Path) -> Affected:
-    """The records that stand for something, by normalised package name."""
-    by_name: Affected = {}
-    with zipfile.ZipFile(archive_path) as archive:
-        for name in archive.namelist():
-            record = json.loads(archive.read(name))
-            if record.get("withdrawn"):
-                continue
-            for affected in record.get("affected", ()):
-                if affected["package"]["ecosystem"] == "PyPI":
-                    by_name.setdefault(canonicalize_name(affected["package"]["name"]), []).append((affected, record))
-    return by_name
+Known = Mapping[str, Sequence[tuple[Advisory, msgspec.Raw]]]
+"""By name what each record says about the package, and the record itself."""
 
 
-def affects(affected: dict[str, object], text: str) -> bool:
-    """Whether OSV's evaluation algorithm counts the version as affected."""
-    versions, ranges = affected.get("versions"), affected.get("ranges")
-    if isinstance(versions, list) and text in versions:
-        return True
-    try:
-        version = Version(text)
-    except InvalidVersion:
-        return False
-    return isinstance(ranges, list) and any(_within(r["events"], version) for r in ranges if r["type"] == "ECOSYSTEM")
+class _Package(msgspec.Struct):
+    name: str
+    ecosystem: str = PYPI
 
 
-def _within(events: list[dict[str, str]], version: Version) -> bool:
-    inside = False
-    for event in sorted(events, key=lambda e: Version(next(iter(e.values())))):
-        kind, bound = next(iter(event.items()))
-        if kind == "introduced" and version >= Version(bound):
-            inside = True
-        elif (kind == "fixed" and version >= Version(bound)) or (kind == "last_affected" and version > Version(bound)):
-            inside = False
-    return inside
+class _Query(msgspec.Struct):
+    package: _Package
+    version: str
 
 
-def serve(archive_path: Path) -> ThreadingHTTPServer:
-    """The server on a free port of loopback, not yet serving."""
-    database = load(archive_path)
+class _Answer(msgspec.Struct, omit_defaults=True):
+    vulns: list[msgspec.Raw] = []
 
-    class Handler(BaseHTTPRequestHandler):
+
+def _read(archive: Path) -> Known:
+    known: dict[str, list[tuple[Advisory, msgspec.Raw]]] = defaultdict(list)
+    with zipfile.ZipFile(archive) as members:
+        for member in members.namelist():
+            data = members.read(member)
+            for advisory in parse_record(data).advisories:
+                if advisory.ecosystem == PYPI:
+                    known[advisory.name].append((advisory, msgspec.Raw(data)))
+    return known
+
+
+def _answer(known: Known, query: _Query) -> _Answer:
+    if query.package.ecosystem != PYPI:
+        return _Answer()
+    version = parse_version(query.version)
+    about = known.get(parse_name(query.package.name), ())
+    return _Answer(vulns=[record for advisory, record in about if affects(advisory, version)])
+
+
+def serve(archive: Path) -> ThreadingHTTPServer:
+    """A server of the records in a zip, bound to a free port of loopback and not yet serving."""
+    known = _read(archive)
+    query = msgspec.json.Decoder(_Query)
+
+    class Service(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 256 * 1024  # head and body leave together: no wait for an acknowledgement is measured
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            query = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            candidates = database.get(canonicalize_name(query["package"]["name"]), [])
-            found = [record for affected, record in candidates if affects(affected, query["version"])]
-            body = json.dumps({"vulns": found} if found else {}).encode()
-            head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-            # one write, so that no delayed acknowledgement is measured
-            self.wfile.write(head.encode() + body)
+            status, answer = HTTPStatus.OK, b""
+            try:
+                asked = query.decode(self.rfile.read(int(self.headers["Content-Length"])))
+                answer = msgspec.json.encode(_answer(known, asked))
+            except ValueError as error:
+                status, answer = HTTPStatus.BAD_REQUEST, msgspec.json.encode({"message": str(error)})
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
 
-        def log_message(self, *args: object) -> None:
-            pass
+        def log_message(self, *_: object) -> None:
+            """Nothing: a line for every request would be measured too."""
 
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return ThreadingHTTPServer(("127.0.0.1", 0), Service)
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print((__doc__ or "").strip(), file=sys.stderr)
+        return 2
+    with serve(Path(sys.argv[1])) as server:
+        print(f"http://127.0.0.1:{server.server_port}/", flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
 
 
 if __name__ == "__main__":
-    server = serve(Path(sys.argv[1]))
-    print(f"http://127.0.0.1:{server.server_port}/", flush=True)
-    server.serve_forever()
+    sys.exit(main())

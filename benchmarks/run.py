@@ -1,30 +1,38 @@
-"""One command that measures quarantine beside its peers, in one run, and prints medians and ratios.
+"""Measures quarantine beside its peers, in turns within one run, and prints medians and ratios as a Markdown table.
 
-    python benchmarks/run.py [--advisories ZIP] [--rounds N]
+    python3 -m venv /tmp/bench && /tmp/bench/bin/pip install '.[pip-audit]'
+    /tmp/bench/bin/python benchmarks/run.py [--advisories ZIP] [--rounds 9] [--kills 1000]
 
-Needs the package index for a first, cold run; what is measured is warm. `--advisories` is an OSV export (a zip) that both
-sides get: quarantine as its database, pip-audit by a zero-latency OSV service on loopback. Without it a set of 2,664
-records of our own making is used.
+Run it with the Python of a fresh environment, installed as a user would. The first run of the resolver fills the cache
+from the real index; what is measured after it is warm. Both sides get the same advisories: quarantine as its database,
+pip-audit by an OSV service without latency on loopback. Exit status 1 when a target is missed.
 """
 
 import argparse
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
+from uv import find_uv_bin
+
 HERE = Path(__file__).parent
-PYTHON = sys.executable
 BIN = Path(sys.executable).parent
 QUARANTINE = str(BIN / "quarantine")
+RECORDS = 2664
+MINIMUM_AGE_SECONDS = 7 * 86400
 
 CONFIG = """\
 version: 1
@@ -32,198 +40,256 @@ project: benchmark
 allowlists: allowlists
 targets: [{{python: "3.11", platform: linux-x86_64}}]
 advisories: {{source: {source}, accept_age_until: 2099-01-01}}
-resolver: {{page_cache_seconds: 86400}}
+resolver: {{page_cache_seconds: 86400}}  # longer than a run of this takes
 """
+
+EPILOG = "See also log_kills.py (what kills do to the audit log), findings_oracle.py (the same findings as pip-audit), pip_lists.py."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the result; `beside` is the peer's figure, empty where there is none."""
+
+    what: str
+    measured: str
+    beside: str = ""
+    result: str
+    target: str
+    good: bool
+
+    def __str__(self) -> str:
+        mark = "" if self.good else " (MISSED)"
+        return f"| {self.what} | {self.measured} | {self.beside} | {self.result}{mark} | {self.target} |"
 
 
 def main() -> int:
-    """Runs every benchmark; exit status 1 when one misses its target."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--advisories", type=Path, metavar="ZIP")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--advisories", type=Path, metavar="ZIP", help="an OSV export [default: made-up records]")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--kills", type=int, default=0, help="kill the writers of an audit log so often, too")
     options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; ", end="")
+    print(", ".join(f"{name} {version(name)}" for name in ("quarantine", "pip-audit", "uv", "click")), end="; ")
+    print(f"medians of {options.rounds} rounds\n")
+    print("| | quarantine | beside | result | target |\n|---|---|---|---|---|")
+    good = True
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        rows = list(_rows(Path(folder), options.advisories, options.rounds))
-    width = max(len(name) for name, *_ in rows)
-    print(f"{'':{width}}  {'measured':>10}  {'beside':>10}  {'target':>10}")
-    for name, measured, beside, target, good in rows:
-        print(f"{name:{width}}  {measured:>10}  {beside:>10}  {target:>10}  {'ok' if good else 'MISSED'}")
-    return 0 if all(good for *_, good in rows) else 1
+        for row in _rows(Bench(Path(folder), options.rounds), options.advisories):
+            print(row, flush=True)
+            good &= row.good
+    if options.kills:
+        kills = [sys.executable, str(HERE / "log_kills.py"), "--kills", str(options.kills)]
+        good &= subprocess.run(kills, check=False).returncode == 0
+    return 0 if good else 1
 
 
-def _rows(work: Path, advisories: Path | None, rounds: int) -> Iterator[tuple[str, str, str, str, bool]]:
-    zipped = advisories.resolve() if advisories is not None else _made_records(work / "records.zip")
-    with zipfile.ZipFile(zipped) as archive:
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def _rows(bench: "Bench", advisories: Path | None) -> Iterator[Row]:
+    export = _made_up_records(bench.folder / "records.zip") if advisories is None else advisories.resolve()
+    _project(bench.folder, export)
+    yield _sync(bench, export)
+    packages = _warm(bench)
+    yield _lock_beside_pip_audit(bench, export, packages)
+    yield _requirements_beside_uv(bench)
+    yield _help_beside_click(bench)
+    yield _memory(bench)
+
+
+def _sync(bench: "Bench", export: Path) -> Row:
+    with zipfile.ZipFile(export) as archive:
         records = len(archive.namelist())
-    (work / "quarantine.yaml").write_text(CONFIG.format(source=json.dumps(str(zipped))))
-    shutil.copytree(HERE.parent / "allowlists", work / "allowlists")
-    shutil.copy(HERE / "environment" / "requirements.txt", work)
-    run = _runner(work)
+    (took,) = bench.medians(lambda: bench.run(QUARANTINE, "advisories", "sync"))
+    return Row(
+        what=f"`advisories sync` of {records:,} records",
+        measured=_ms(took),
+        result=_ms(took),
+        target="1500 ms",
+        good=took < 1.5,
+    )
 
-    sync = _median(lambda: run([QUARANTINE, "advisories", "sync"]), rounds)
-    yield f"advisories sync of {records} records", f"{sync * 1000:.0f} ms", "", "1500 ms", sync < 1.5
 
-    run([QUARANTINE, "check", "requirements.txt", "--stage", "development", "--lock", "pylock.toml"], ok=(0, 1))
-    packages = _lock(work)
-    run([QUARANTINE, "check", "pylock.toml"], ok=(0, 1))
-    with _stub(zipped) as url:
-        pins = _pins(work)
-        audit = [str(BIN / "pip-audit"), "-r", str(pins), "--disable-pip", "--require-hashes", "-s", "osv"]
-        check_lock, pip_audit = _side_by_side(
-            lambda: run([QUARANTINE, "check", "pylock.toml"], ok=(0, 1)),
-            lambda: run([*audit, "--osv-url", url, "-f", "json", "--progress-spinner", "off"], ok=(0, 1)),
-            rounds,
+def _lock_beside_pip_audit(bench: "Bench", export: Path, packages: int) -> Row:
+    audit = [str(BIN / "pip-audit"), "-r", str(_pins(bench.folder)), "--disable-pip", "--require-hashes"]
+    audit += ["-f", "json", "--progress-spinner", "off", "-s", "osv", "--osv-url"]
+    with _osv_service(export) as url:
+        ours, theirs = bench.medians(
+            lambda: bench.run(QUARANTINE, "check", "pylock.toml", ok=(0, 1)),
+            lambda: bench.run(*audit, url, ok=(0, 1)),
         )
-    yield _ratio(f"check of a lock of {packages} packages, beside pip-audit", check_lock, pip_audit, 0.3)
-
-    uv = _uv(work)
-    check_spec, compiled = _side_by_side(
-        lambda: run([QUARANTINE, "check", "requirements.txt", "--offline"], ok=(0, 1)), lambda: run(uv), rounds
-    )
-    limit = 1.5 * compiled + 0.3
-    yield (
-        "check of its requirements, offline, beside uv pip compile",
-        f"{check_spec * 1000:.0f} ms",
-        f"{compiled * 1000:.0f} ms",
-        f"{limit * 1000:.0f} ms",
-        check_spec <= limit,
+    return Row(
+        what=f"`check` of a lock of {packages} packages, beside pip-audit",
+        measured=_ms(ours),
+        beside=_ms(theirs),
+        result=f"{ours / theirs:.2f} of it",
+        target="0.3 of it",
+        good=ours <= 0.3 * theirs,
     )
 
-    shown, click = _side_by_side(
-        lambda: run([QUARANTINE, "--help"]), lambda: run([PYTHON, "-c", "import click"]), rounds
+
+def _requirements_beside_uv(bench: "Bench") -> Row:
+    ours, theirs = bench.medians(
+        lambda: bench.run(QUARANTINE, "check", "requirements.txt", "--offline", ok=(0, 1)),
+        lambda: bench.run(*_uv(bench.folder)),
     )
-    yield (
-        "quarantine --help, beside import click",
-        f"{shown * 1000:.0f} ms",
-        f"{click * 1000:.0f} ms",
-        f"{(click + 0.06) * 1000:.0f} ms",
-        shown <= click + 0.06,
+    limit = 1.5 * theirs + 0.3
+    return Row(
+        what="`check --offline` of its requirements, beside `uv pip compile --offline`",
+        measured=_ms(ours),
+        beside=_ms(theirs),
+        result=_ms(ours),
+        target=f"1.5 of it + 300 ms: {_ms(limit)}",
+        good=ours <= limit,
     )
 
-    peak = _peak_mib(work, [QUARANTINE, "check", "pylock.toml"])
-    yield "memory of the check of the lock", f"{peak:.0f} MiB", "", "150 MiB", peak < 150
+
+def _help_beside_click(bench: "Bench") -> Row:
+    ours, theirs = bench.medians(
+        lambda: bench.run(QUARANTINE, "--help"), lambda: bench.run(sys.executable, "-c", "import click")
+    )
+    return Row(
+        what="`quarantine --help`, beside `import click`",
+        measured=_ms(ours),
+        beside=_ms(theirs),
+        result=f"{_ms(ours - theirs)} more",
+        target="60 ms more",
+        good=ours <= theirs + 0.06,
+    )
 
 
-def _ratio(name: str, ours: float, theirs: float, limit: float) -> tuple[str, str, str, str, bool]:
-    ratio = ours / theirs
-    return name, f"{ours * 1000:.0f} ms", f"{theirs * 1000:.0f} ms", f"{limit} x", ratio <= limit
-
-
-def _runner(work: Path) -> "Runner":
-    variables = {**os.environ, "QUARANTINE_CACHE": str(work / "cache"), "NO_COLOR": "1"}
-
-    def run(argv: Sequence[str], ok: tuple[int, ...] = (0,)) -> float:
-        started = time.perf_counter()
-        done = subprocess.run(argv, cwd=work, env=variables, capture_output=True, text=True, check=False)
-        took = time.perf_counter() - started
-        if done.returncode not in ok:
-            raise SystemExit(
-                f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-            )
-        return took
-
-    return run
-
-
-Runner = Callable[..., float]
-
-
-def _median(action: Callable[[], float], rounds: int) -> float:
-    return statistics.median(action() for _ in range(rounds))
-
-
-def _side_by_side(one: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Medians of both, taken in turns, so that whatever else the machine does falls on both."""
-    one(), other()
-    times = [(one(), other()) for _ in range(rounds)]
-    return statistics.median(t for t, _ in times), statistics.median(t for _, t in times)
-
-
-def _lock(work: Path) -> int:
-    """How many packages the lock has; writes it from uv where the policy refuses the environment."""
-    import tomllib
-
-    lock = work / "pylock.toml"
-    if not lock.exists():
-        subprocess.run(
-            [*_uv(work), "--format", "pylock.toml", "-o", str(lock)], cwd=work, check=True, capture_output=True
-        )
-    return len(tomllib.loads(lock.read_text())["packages"])
-
-
-def _uv(work: Path) -> list[str]:
-    import uv
-
-    options = ["--no-config", "--no-build", "--no-python-downloads", "--python", PYTHON, "--python-version", "3.11"]
-    options += [
-        "--python-platform",
-        "x86_64-manylinux_2_28",
-        "--offline",
-        "--cache-dir",
-        str(work / "cache" / "uv"),
-        "-q",
-    ]
-    cutoff = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 7 * 86400))
-    return [uv.find_uv_bin(), "pip", "compile", "requirements.txt", *options, "--exclude-newer", cutoff]
-
-
-def _pins(work: Path) -> Path:
-    """The lock as hashed requirements, which pip-audit reads without pip."""
-    import tomllib
-
-    lines = [
-        f"{package['name']}=={package['version']} --hash=sha256:{package['wheels'][0]['hashes']['sha256']}"
-        for package in tomllib.loads((work / "pylock.toml").read_text())["packages"]
-    ]
-    file = work / "pins.txt"
-    file.write_text("\n".join(lines) + "\n")
-    return file
-
-
-@contextmanager
-def _stub(zipped: Path) -> Iterator[str]:
-    """A zero-latency OSV service in a process of its own."""
-    child = subprocess.Popen([PYTHON, str(HERE / "osv_service.py"), str(zipped)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None
-        yield child.stdout.readline().strip()
-    finally:
-        child.terminate()
-        child.wait()
-
-
-def _made_records(path: Path) -> Path:
-    """As many records as the PyPA database had in October 2024, about packages that don't exist."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number in range(2664):
-            name = f"made-up-{number % 900}"
-            record = {
-                "id": f"PYSEC-0000-{number}",
-                "modified": "2026-11-01T00:00:00Z",
-                "aliases": [f"CVE-0000-{number}"],
-                "details": "a record that the benchmark made",
-                "affected": [
-                    {
-                        "package": {"ecosystem": "PyPI", "name": name},
-                        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.0"}]}],
-                        "versions": [f"1.{minor}" for minor in range(50)],
-                    }
-                ],
-            }
-            archive.writestr(f"PYSEC-0000-{number}.json", json.dumps(record))
-    return path
-
-
-def _peak_mib(work: Path, argv: Sequence[str]) -> float:
+def _memory(bench: "Bench") -> Row:
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    variables = {**os.environ, "QUARANTINE_CACHE": str(work / "cache")}
-    done = subprocess.run(
-        [PYTHON, "-c", code, *argv], cwd=work, env=variables, capture_output=True, text=True, check=True
+    command = [sys.executable, "-c", code, QUARANTINE, "check", "pylock.toml"]
+    done = subprocess.run(command, cwd=bench.folder, env=bench.variables, capture_output=True, text=True, check=True)
+    peak = int(done.stdout) / 1024
+    return Row(
+        what="memory of the `check` of the lock (peak)",
+        measured=f"{peak:.0f} MiB",
+        result=f"{peak:.0f} MiB",
+        target="150 MiB",
+        good=peak < 150,
     )
-    return int(done.stdout) / 1024
+
+
+# --- how it is measured -----------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """Runs commands in a project folder with caches of its own."""
+
+    def __init__(self, folder: Path, rounds: int) -> None:
+        self.folder = folder
+        self.rounds = rounds
+        inherited = os.environ  # noqa: TID251  # a program of its own
+        # bytecode is kept, as it is for everybody who doesn't say otherwise
+        kept = {name: value for name, value in inherited.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self.variables = {**kept, "QUARANTINE_CACHE": str(folder / "cache"), "NO_COLOR": "1"}
+
+    def run(self, *argv: str, ok: tuple[int, ...] = (0,)) -> float:
+        """How many seconds the command took; the end of it all when it fails."""
+        started = time.perf_counter()
+        done = subprocess.run(
+            argv, cwd=self.folder, env=self.variables, capture_output=True, text=True, errors="replace", check=False
+        )
+        took = time.perf_counter() - started
+        if done.returncode not in ok:
+            sys.exit(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return took
+
+    def medians(self, *actions: Callable[[], float]) -> Sequence[float]:
+        """The median of each, taken in turns, so that whatever else the machine does falls on all; once unmeasured."""
+        for action in actions:
+            action()
+        times = [[action() for action in actions] for _ in range(self.rounds)]
+        return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+@contextmanager
+def _osv_service(export: Path) -> Iterator[str]:
+    """The URL of an OSV service without latency, in a process of its own."""
+    command = [sys.executable, str(HERE / "osv_service.py"), str(export)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            url = "" if child.stdout is None else child.stdout.readline().strip()
+            if not url:
+                sys.exit("the OSV service did not start")
+            yield url
+        finally:
+            child.terminate()
+
+
+# --- the project that is checked --------------------------------------------------------------------------------------
+
+
+def _project(folder: Path, export: Path) -> None:
+    (folder / "quarantine.yaml").write_text(CONFIG.format(source=json.dumps(str(export))))
+    shutil.copytree(HERE.parent / "allowlists", folder / "allowlists")
+    shutil.copy(HERE / "environment" / "requirements.txt", folder)
+
+
+def _warm(bench: Bench) -> int:
+    """Fills the caches and writes the lock; how many packages it has.
+
+    An environment of today may be denied, for a flaw that was found yesterday: then the lock is uv's own.
+    """
+    lock = bench.folder / "pylock.toml"
+    bench.run(QUARANTINE, "check", "requirements.txt", "--stage", "development", "--lock", "pylock.toml", ok=(0, 1, 3))
+    if not lock.exists():
+        bench.run(*_uv(bench.folder), "--format", "pylock.toml", "-o", str(lock))
+    bench.run(*(option for option in _uv(bench.folder) if option != "--offline"))
+    bench.run(QUARANTINE, "check", "pylock.toml", ok=(0, 1))
+    return len(tomllib.loads(lock.read_text())["packages"])
+
+
+def _uv(folder: Path) -> list[str]:
+    cutoff = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - MINIMUM_AGE_SECONDS))
+    options = ["--no-config", "--no-build", "--no-python-downloads", "--python", sys.executable, "--quiet"]
+    options += ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--exclude-newer", cutoff]
+    options += ["--offline", "--cache-dir", str(folder / "cache" / "uv")]
+    return [find_uv_bin(), "pip", "compile", "requirements.txt", *options]
+
+
+def _pins(folder: Path) -> Path:
+    """The lock as hashed requirements, which pip-audit reads without pip."""
+    lines = [
+        f"{package['name']}=={package['version']} --hash=sha256:{package['wheels'][0]['hashes']['sha256']}\n"
+        for package in tomllib.loads((folder / "pylock.toml").read_text())["packages"]
+    ]
+    file = folder / "pins.txt"
+    file.write_text("".join(lines))
+    return file
+
+
+def _made_up_records(path: Path) -> Path:
+    """A zip of as many records as PyPA's database had in 2024, of the usual size, about packages that don't exist."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(RECORDS):
+            identifier = f"PYSEC-2024-{10_000 + number}"
+            affected = {
+                "package": {"ecosystem": "PyPI", "name": f"made-up-{number % 900}"},
+                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.0"}]}],
+                "versions": [f"1.{minor}" for minor in range(50)],
+            }
+            record = {
+                "id": identifier,
+                "modified": "2026-11-01T00:00:00Z",
+                "aliases": [f"CVE-2024-{10_000 + number}"],
+                "details": "A record that a benchmark made up. " * 20,
+                "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}],
+                "affected": [affected],
+            }
+            archive.writestr(f"{identifier}.json", json.dumps(record))
+    return path
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -109,9 +110,14 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The configuration in force. `file` is None on the embedded default (no `quarantine.yaml` found)."""
+    """The configuration in force. `file` is None on the embedded default (no `quarantine.yaml` found).
+
+    `sha256` covers all that the file sets, defaults filled in, but the project's name: where evidence comes from and
+    what it is held against decides as much as the policy does.
+    """
 
     file: Path | None
+    sha256: str
     project: str
     allowlists: Path
     store: Path
@@ -228,6 +234,7 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
     accepted = parsed.advisories.accept_age_until
     return Settings(
         file=None if document is None else Path(document.file),
+        sha256=sha256(msgspec.json.encode(msgspec.structs.replace(parsed, project=""))).hexdigest(),
         project=parsed.project,
         allowlists=shipped("allowlists") if document is None else base / parsed.allowlists,
         store=base / parsed.store,

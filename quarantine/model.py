@@ -3,6 +3,8 @@
 Immutable values, equal by value. Nothing here reads, writes, or looks at a clock.
 """
 
+import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +16,15 @@ from urllib.parse import quote
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import InvalidName, NormalizedName, canonicalize_name, canonicalize_version
+from packaging.utils import (
+    BuildTag,
+    InvalidName,
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    canonicalize_version,
+    parse_wheel_filename,
+)
 from packaging.version import InvalidVersion, Version
 
 __all__ = [
@@ -51,11 +61,15 @@ __all__ = [
     "combine",
     "parse_name",
     "parse_version",
+    "parse_wheel_name",
     "pypi_purl",
 ]
 
 Purl = NewType("Purl", str)
 EvidenceValue = str | int | bool | tuple[str, ...] | None
+
+_FILENAME = re.compile(r"[A-Za-z0-9._+!-]{1,255}")
+_MAX_TAGS = 500
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------
@@ -72,6 +86,23 @@ def parse_name(text: str) -> NormalizedName:
         return canonicalize_name(text, validate=True)
     except InvalidName:
         raise ValueError(f"{text!a} is not a package name") from None
+
+
+def parse_wheel_name(filename: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[Tag]]:
+    """What a wheel's file name says (binary distribution format), raising ValueError when it isn't one.
+
+    Its three tag sets multiply: a name of 255 characters can stand for half a million tags, so that they are counted
+    before they are made. The names of real wheels stand for a few dozen at most.
+    """
+    if not _FILENAME.fullmatch(filename):
+        raise ValueError(f"{filename[:100]!a} is not the name of a wheel: expected up to 255 ASCII letters and digits")
+    stem = filename.removesuffix(".whl")
+    if math.prod(part.count(".") + 1 for part in stem.rsplit("-", 3)[1:]) > _MAX_TAGS:
+        raise ValueError(f"{filename[:100]!a} stands for more than {_MAX_TAGS} tags")
+    try:
+        return parse_wheel_filename(filename)
+    except InvalidWheelFilename:
+        raise ValueError(f"{filename[:100]!a} is not the name of a wheel") from None
 
 
 @lru_cache(maxsize=65536)
@@ -149,12 +180,14 @@ class Package:
 
 # --- targets ----------------------------------------------------------------------------------------------------------
 
+_LINUX = ("linux_", "manylinux", "musllinux_")
+_LATE_PATCH = 99
 _PLATFORMS = {
-    # platform -> (uv's name for it, wheel platform tags best first, marker values)
-    "linux-x86_64": ("x86_64-manylinux_2_28", ("x86_64",), ("linux", "Linux", "x86_64", "posix")),
-    "linux-aarch64": ("aarch64-manylinux_2_28", ("aarch64",), ("linux", "Linux", "aarch64", "posix")),
-    "macos-arm64": ("aarch64-apple-darwin", ("arm64",), ("darwin", "Darwin", "arm64", "posix")),
-    "windows-x86_64": ("x86_64-pc-windows-msvc", ("win_amd64",), ("win32", "Windows", "AMD64", "nt")),
+    # platform -> (uv's name for it, machine, marker values, how the platform tags of its wheels begin)
+    "linux-x86_64": ("x86_64-manylinux_2_28", ("x86_64",), ("linux", "Linux", "x86_64", "posix"), _LINUX),
+    "linux-aarch64": ("aarch64-manylinux_2_28", ("aarch64",), ("linux", "Linux", "aarch64", "posix"), _LINUX),
+    "macos-arm64": ("aarch64-apple-darwin", ("arm64",), ("darwin", "Darwin", "arm64", "posix"), ("macosx_",)),
+    "windows-x86_64": ("x86_64-pc-windows-msvc", ("win_amd64",), ("win32", "Windows", "AMD64", "nt"), ("win_amd64",)),
 }
 _MANYLINUX_ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
@@ -211,9 +244,40 @@ class Target:
             "sys_platform": sys_platform,
         }
 
+    def allows(self, marker: Marker | None, extra: str = "") -> bool:
+        """Whether a marker holds on some patch release of the target's Python: on its first one, or on a late one.
+
+        Which one will be there isn't known, so what may be installed counts as installed.
+        """
+        if marker is None:
+            return True
+        environment = {**self.environment(), "extra": extra}
+        if marker.evaluate(environment):
+            return True
+        late = f"{self.python}.{_LATE_PATCH}"
+        return marker.evaluate({**environment, "python_full_version": late, "implementation_version": late})
+
+    def may_be_in(self, pythons: SpecifierSet) -> bool:
+        """Whether some patch release of the target's Python is among them."""
+        return f"{self.python}.0" in pythons or f"{self.python}.{_LATE_PATCH}" in pythons
+
     def tags(self) -> frozenset[Tag]:
-        """Every wheel tag that the target installs (PEP 425, PEP 600)."""
+        """Every wheel tag that every machine of the target installs (PEP 425, PEP 600)."""
         return _tags(self)
+
+    def may_install(self, tags: Iterable[Tag]) -> bool:
+        """Whether some machine of the target's kind installs a wheel with these tags.
+
+        Machines may be newer than the oldest ones that the target stands for: a later glibc, musl, a later macOS.
+        """
+        _, machines, _, beginnings = _PLATFORMS[self.platform]
+        endings = (*machines, "universal2") if self.platform.startswith("macos-") else machines
+        interpreters = _interpreters(self)
+        return any(
+            (tag.interpreter, tag.abi) in interpreters
+            and (tag.platform == "any" or (tag.platform.startswith(beginnings) and tag.platform.endswith(endings)))
+            for tag in tags
+        )
 
 
 @lru_cache(maxsize=64)
@@ -238,6 +302,12 @@ def _tags(target: Target) -> frozenset[Tag]:
     return frozenset(cpython_tags(version, platforms=platforms)) | frozenset(
         compatible_tags(version, interpreter, platforms)
     )
+
+
+@lru_cache(maxsize=64)
+def _interpreters(target: Target) -> frozenset[tuple[str, str]]:
+    """The pairs of interpreter and ABI tags of what the target installs."""
+    return frozenset((tag.interpreter, tag.abi) for tag in _tags(target))
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -274,7 +344,7 @@ class Requirement:
 
     def applies_to(self, target: Target) -> bool:
         """Whether its marker holds on the target (no extra asked for)."""
-        return self.marker is None or self.marker.evaluate({**target.environment(), "extra": ""})
+        return target.allows(self.marker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,11 +463,19 @@ class Artifact:
         return bool(self.tags)
 
     def fits(self, target: Target) -> bool:
-        """Whether the target would install this wheel."""
+        """Whether every machine of the target would install this wheel."""
         return (
             self.is_wheel
             and not self.tags.isdisjoint(target.tags())
             and (self.requires_python is None or f"{target.python}.0" in self.requires_python)
+        )
+
+    def may_fit(self, target: Target) -> bool:
+        """Whether some machine of the target's kind would install this wheel: then it is judged."""
+        return (
+            self.is_wheel
+            and (self.requires_python is None or target.may_be_in(self.requires_python))
+            and target.may_install(self.tags)
         )
 
 
@@ -421,7 +499,7 @@ class IndexPage:
         self.name = name
         self.status = status
         self._files: Mapping[str, bytes | tuple[Artifact, ...]] = {str(f[0].version): f for f in files.values()}
-        self._unpack: Callable[[bytes], tuple[Artifact, ...]] = _nothing
+        self._unpack: Callable[[bytes, Collection[Digest] | None], tuple[Artifact, ...]] = _nothing
         self._texts: dict[str, str] | None = None
 
     @classmethod
@@ -431,10 +509,13 @@ class IndexPage:
         upstream: str,
         name: NormalizedName,
         files: Mapping[str, bytes],
-        unpack: Callable[[bytes], tuple[Artifact, ...]],
+        unpack: Callable[[bytes, Collection[Digest] | None], tuple[Artifact, ...]],
         status: str = "active",
     ) -> "IndexPage":
-        """A page of packed files: by version, no two keys equal as versions, each holding its files' raw sha256 bytes."""
+        """A page of packed files: by version, no two keys equal as versions, each holding its files' raw sha256 bytes.
+
+        `unpack` makes the files of one version; of those digests alone, if there are any given.
+        """
         page = cls(upstream=upstream, name=name, status=status)
         page._files = files
         page._unpack = unpack
@@ -449,15 +530,15 @@ class IndexPage:
         """The versions that it has files of, in no order."""
         return tuple(map(parse_version, self._files))
 
-    def of_version(self, version: Version) -> tuple[Artifact, ...]:
-        """The files of one version."""
+    def of_version(self, version: Version, digests: Collection[Digest] | None = None) -> tuple[Artifact, ...]:
+        """The files of one version; of those with one of the digests alone, if these are given."""
         text = str(version)
         if text not in self._files:
             if self._texts is None:
                 self._texts = {canonicalize_version(known): known for known in self._files}
             # 1.0 and 1.0.0 are one version with two spellings
             text = self._texts.get(canonicalize_version(version), text)
-        return self._of(text)
+        return self._of(text, digests)
 
     def of_digests(self, digests: Collection[Digest]) -> tuple[Artifact, ...]:
         """The files that have one of these digests."""
@@ -467,11 +548,13 @@ class IndexPage:
             for text, files in self._files.items()
             if isinstance(files, tuple) or any(digest in files for digest in raw)
         )
-        return tuple(artifact for text in texts for artifact in self._of(text) if artifact.digest in digests)
+        return tuple(artifact for text in texts for artifact in self._of(text, digests))
 
-    def _of(self, text: str) -> tuple[Artifact, ...]:
+    def _of(self, text: str, digests: Collection[Digest] | None = None) -> tuple[Artifact, ...]:
         files = self._files.get(text, ())
-        return self._unpack(files) if isinstance(files, bytes) else files
+        if isinstance(files, bytes):
+            return self._unpack(files, digests)
+        return files if digests is None else tuple(artifact for artifact in files if artifact.digest in digests)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, IndexPage):
@@ -486,7 +569,7 @@ class IndexPage:
         return f"IndexPage(upstream={self.upstream!r}, name={self.name!r}, status={self.status!r}, {len(self._files)} versions)"
 
 
-def _nothing(_: bytes) -> tuple[Artifact, ...]:
+def _nothing(_: bytes, __: Collection[Digest] | None) -> tuple[Artifact, ...]:
     return ()
 
 
@@ -494,9 +577,11 @@ def _nothing(_: bytes) -> tuple[Artifact, ...]:
 class Item:
     """One package that is to be judged, for one or several subjects (indices into the result's `subjects`).
 
-    `upstream` owns the name, None where nobody has it. `artifacts` are the owner's files that may be installed.
+    `upstream` owns the name, None where nobody has it. `artifacts` are the owner's files that may be installed on some
+    machine of the target's kind, and the source distributions that a lock accepts.
     `missing_digests` are digests that the user's lock accepts and the owner's page doesn't list. `held_back_from` is
     the newest version that the user's own line would take, where another was chosen, and `held_back_by` says why.
+    `elsewhere` are URLs that the user's lock takes files from and that aren't on the host of the owner's files.
     `contradiction` says how two sources of evidence about the item disagree; empty where they don't.
     """
 
@@ -507,6 +592,7 @@ class Item:
     status: str = "active"
     artifacts: tuple[Artifact, ...] = ()
     missing_digests: frozenset[Digest] = frozenset()
+    elsewhere: tuple[str, ...] = ()
     subjects: tuple[int, ...] = (0,)
     required_by: tuple[Purl, ...] = ()
     location: Location | None = None

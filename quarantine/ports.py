@@ -13,7 +13,7 @@ from typing import Protocol
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from quarantine.audit.record import Draft
+from quarantine.audit.record import Draft, Entry
 from quarantine.model import (
     Artifact,
     Digest,
@@ -36,7 +36,6 @@ __all__ = [
     "ResolutionFailed",
     "ResolutionRequest",
     "ResolvedPackage",
-    "StreamState",
     "Tell",
 ]
 
@@ -143,15 +142,6 @@ class AdvisoryService(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamState:
-    """Where a stream stands: how many entries it has and the sha256 of the last line ("" for an empty one)."""
-
-    stream: str
-    entries: int
-    sha256: str
-
-
 class AuditLog(Protocol):
     """Append-only streams of entries, each chained to the one before."""
 
@@ -168,6 +158,10 @@ class AuditLog(Protocol):
 
     def lines(self, stream: str) -> Iterator[bytes]:
         """The stream's stored lines from the first on, each with its newline, unverified."""
+        ...
+
+    def latest(self, stream: str) -> Entry | None:
+        """The stream's last entry, None for an empty one. UpstreamError, IntegrityError."""
         ...
 
 

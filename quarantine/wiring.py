@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ __all__ = [
     "local_actor",
     "policy",
     "policy_files",
+    "policy_sha256",
     "probe_folder",
     "probe_index",
     "uv_version",
@@ -41,6 +43,11 @@ MAX_POLICY_FILES = 100
 def policy(settings: Settings, now: datetime) -> Policy:
     """The policy in force. ConfigError with every problem in its files."""
     return load(policy_files(settings.allowlists), now=now, folder=str(settings.allowlists))
+
+
+def policy_sha256(settings: Settings, policy: Policy) -> str:
+    """The sha256 that stands for the policy in force: its files, and the configuration it is applied by."""
+    return sha256(f"policy {policy.sha256}\nsettings {settings.sha256}\n".encode()).hexdigest()
 
 
 def policy_files(folder: Path) -> Mapping[str, bytes]:
@@ -162,10 +169,13 @@ def _index(
     return SimpleIndex(
         upstreams=upstreams,
         reserved=policy.upstream_of_reserved,
-        http=http_client([upstream.url or default_index_url(settings.cache) for upstream in upstreams], environment),
+        http=lambda: http_client(
+            [upstream.url or default_index_url(settings.cache) for upstream in upstreams], environment
+        ),
         cache_dir=settings.cache,
         now=now,
-        max_age_seconds=settings.page_cache_seconds,
+        # offline nothing newer is to be had: what is as fresh as the advisories must be will do
+        max_age_seconds=max(settings.page_cache_seconds, settings.advisory_max_age.total_seconds() if offline else 0),
         offline=offline,
         default_url=lambda: default_index_url(settings.cache),
         logins=logins,

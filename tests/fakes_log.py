@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from quarantine.audit.chain import Head, extend, head_of
-from quarantine.audit.record import Draft, Json, new_id, parse_stream
+from quarantine.audit.record import Draft, Entry, Json, new_id, parse_entry, parse_stream
 from quarantine.errors import UpstreamError
 from quarantine.model import Receipt
 
@@ -48,6 +48,10 @@ class MemoryLog:
         except ValueError as error:
             raise UpstreamError(f"the audit log can't be read: {error}") from error
         yield from tuple(self.stored.get(stream, ()))
+
+    def latest(self, stream: str) -> Entry | None:
+        lines = self.stored.get(stream, [])
+        return parse_entry(lines[-1]) if lines else None
 
 
 def draft(

@@ -70,6 +70,11 @@ class Ran:
         """The rules of an item that have this outcome."""
         return [reason["rule"] for reason in self.item(name)["reasons"] if reason["outcome"] == outcome]
 
+    def of_files(self, outcome: str = "fail") -> list[tuple[str, str, int]]:
+        """Rule, file and line of what is said of the files themselves with this outcome."""
+        said = [r for subject in self.json["subjects"] for r in subject["reasons"] if r["outcome"] == outcome]
+        return [(r["rule"], r["location"]["file"], r["location"]["line"]) for r in said]
+
 
 @dataclass(kw_only=True)
 class House:

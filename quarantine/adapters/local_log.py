@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarantine.audit.chain import Head, extend, head_of, recovered
-from quarantine.audit.record import MAX_RECORD_BYTES, Draft, new_id, parse_stream
+from quarantine.audit.record import MAX_RECORD_BYTES, Draft, Entry, new_id, parse_entry, parse_stream
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.folders import locked, make_folder, make_root, names, open_file, open_folder, read_at, write_all
 from quarantine.io.mounts import network_filesystem
@@ -125,6 +125,27 @@ class LocalLog:
         """
         for _, line in self._numbered(stream):
             yield line
+
+    def latest(self, stream: str) -> Entry | None:
+        """The stream's last complete entry, read from its end alone; None for an empty one."""
+        with self._translated(stream):
+            folder = self._open(stream)
+            if folder is None:
+                return None
+            try:
+                with locked(folder, shared=True, seconds=self._lock_seconds):
+                    for segment in reversed(_segments(folder)):
+                        file = open_file(folder, segment.name, os.O_RDONLY)
+                        try:
+                            line = self._tail(file, stream, segment).line
+                        finally:
+                            os.close(file)
+                        if line:
+                            self._head(stream, segment, line)
+                            return parse_entry(line)
+            finally:
+                os.close(folder)
+        return None
 
     def torn_bytes(self, stream: str) -> int:
         """The length of an unfinished last line, 0 where there is none. UpstreamError, IntegrityError."""

@@ -1,8 +1,6 @@
 """Artifacts and evidence as local files, named by their sha256."""
 
 import os
-import tempfile
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -48,17 +46,17 @@ def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.parent / f".{path.name[:200]}.{os.urandom(8).hex()}"
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fchmod(stream.fileno(), 0o600 if private else 0o666 & ~_umask())
                 os.fsync(stream.fileno())
-            os.replace(temporary, path)  # noqa: PTH105  # one of the two is text
+            temporary.replace(path)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)  # noqa: PTH108
+            temporary.unlink(missing_ok=True)
             raise
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

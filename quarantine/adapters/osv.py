@@ -193,24 +193,27 @@ class _Origin:
     last_modified: str | None = None
 
 
-def sync(source: str, database: Path, http: "HttpClient", tell: Tell, now: datetime) -> SyncReport:
+def sync(
+    source: str, database: Path, http: "HttpClient", tell: Tell, now: datetime, *, replace: bool = False
+) -> SyncReport:
     """Reads a source into the database and says what is in it; on any error the database stays as it was.
 
     `source` is an http(s) URL of a zip, a zip, or a folder of JSON files. A URL is asked only for what has changed,
-    and a download that broke off is gone on with. A source with no usable record, and one that holds less than half
-    the records that the database has, is refused. UsageError, UpstreamError; ConflictError while another sync runs.
+    and a download that broke off is gone on with. A source with no usable record is refused, and so is, but for
+    `replace`, one that is older than the database or holds less than half of its records, of all or of malware.
+    UsageError, UpstreamError; ConflictError while another sync runs.
     """
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(database):
             if source.startswith(("http://", "https://")):
-                return _sync_url(source, database, http, tell, now)
-            return _rebuild(_local_records(source), _Origin(shown=source), database, tell, now)
+                return _sync_url(source, database, http, tell, now, replace=replace)
+            return _rebuild(_local_records(source), _Origin(shown=source), database, tell, now, replace=replace)
     except OSError as error:
         raise UpstreamError(f"{database}: can't be written ({error.strerror or error})") from error
 
 
-def _sync_url(url: str, database: Path, http: "HttpClient", tell: Tell, now: datetime) -> SyncReport:
+def _sync_url(url: str, database: Path, http: "HttpClient", tell: Tell, now: datetime, *, replace: bool) -> SyncReport:
     from quarantine.io.bundle import zip_files  # noqa: PLC0415  # a check needs none of it
     from quarantine.io.download import NotModified, Validators, download  # noqa: PLC0415
     from quarantine.io.guard import target_of  # noqa: PLC0415
@@ -239,7 +242,7 @@ def _sync_url(url: str, database: Path, http: "HttpClient", tell: Tell, now: dat
         origin = _Origin(
             shown=shown, url_sha256=url_sha256, etag=got.validators.etag, last_modified=got.validators.last_modified
         )
-        return _rebuild(zip_files(archive, shown), origin, database, tell, now)
+        return _rebuild(zip_files(archive, shown), origin, database, tell, now, replace=replace)
     finally:
         archive.unlink(missing_ok=True)
 
@@ -295,7 +298,7 @@ def _local_records(source: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _rebuild(
-    records: Iterable[tuple[str, bytes]], origin: _Origin, database: Path, tell: Tell, now: datetime
+    records: Iterable[tuple[str, bytes]], origin: _Origin, database: Path, tell: Tell, now: datetime, *, replace: bool
 ) -> SyncReport:
     """Writes a new database from the records and puts it in the old one's place, or leaves no trace."""
     fresh = database.with_name(f"{database.name}.new")
@@ -303,7 +306,7 @@ def _rebuild(
     try:
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
             meta = _fill(connection, records, origin, tell, now)
-        _believe(meta, _known(database), origin.shown, database)
+        _believe(meta, None if replace else _known(database), origin.shown)
         _replace(fresh, database)
     except sqlite3.Error as error:
         raise UpstreamError(f"{fresh}: can't be written ({error})") from error
@@ -312,16 +315,20 @@ def _rebuild(
     return _report(meta, origin.shown, database, changed=True)
 
 
-def _believe(meta: _Meta, before: _Meta | None, source: str, database: Path) -> None:
-    """UpstreamError for a source that can't be what it says: with nothing in it, or most of it gone."""
+def _believe(meta: _Meta, before: _Meta | None, source: str) -> None:
+    """UpstreamError for a source that can't be what it says: with nothing in it, most of it gone, or a step back."""
     if meta.records == 0:
         what = f"{meta.unreadable} unreadable files and no" if meta.unreadable else "no"
         raise UpstreamError(f"{source}: {what} advisory record in it: the database stays as it is")
-    if before is not None and meta.records * 2 < before.records:
-        raise UpstreamError(
-            f"{source}: {meta.records} records, less than half of the {before.records} in the database, which stays "
-            f"as it is: if this is meant, delete {database} and sync again"
-        )
+    if before is None:
+        return
+    kept = "the database stays as it is: if this is meant, sync with --replace"
+    for what, now, then in (("", meta.records, before.records), ("malware ", meta.malware, before.malware)):
+        if now * 2 < then:
+            raise UpstreamError(f"{source}: {now} {what}records, less than half of the {then} in the database: {kept}")
+    if before.as_of is not None and (meta.as_of is None or meta.as_of < before.as_of):
+        age = "of unknown age" if meta.as_of is None else f"of {meta.as_of:%Y-%m-%dT%H:%M:%SZ}"
+        raise UpstreamError(f"{source}: {age}, older than the database ({before.as_of:%Y-%m-%dT%H:%M:%SZ}): {kept}")
 
 
 def _replace(fresh: Path, database: Path) -> None:

@@ -6,23 +6,27 @@ Ownership is decided here: the first upstream, in the policy's order, that has a
 
 import base64
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from packaging.utils import NormalizedName
 
 from quarantine.archive.metadata import MAX_METADATA_BYTES
 from quarantine.archive.pages import ACCEPT, ProjectPage, parse_page
-from quarantine.archive.wheel import metadata_in_wheel
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.cache import private_folder, read_cached, write_cached
-from quarantine.io.guard import target_of
-from quarantine.io.http import HttpClient, Request, Response
+from quarantine.io.packed import PackedFile, write_packed
 from quarantine.model import Artifact, Ecosystem, IndexPage
 from quarantine.policy.stage import Upstream
 from quarantine.ports import Tell
+
+if TYPE_CHECKING:
+    from quarantine.io.http import HttpClient, Request, Response
 
 __all__ = ["SimpleIndex"]
 
@@ -30,47 +34,31 @@ MAX_PAGE_BYTES = 64 * 1024 * 1024
 _ABSENT = frozenset({404, 410})
 
 
-class _Entry(msgspec.Struct, array_like=True):
-    """What an upstream said about a name: when (seconds since 1970), and its page, packed; `found` is False for none.
-
-    `files` are not looked into before they are asked for: they stay where they are in the bytes of the entry.
-    """
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """What an upstream said about a name, but for its files; when, in seconds since 1970. `found` is False for none."""
 
     fetched: float
     found: bool
     etag: str | None = None
     base: str = ""
     status: str = "active"
-    files: dict[str, msgspec.Raw] = {}
 
 
-class _Files(Mapping[str, bytes]):
-    """The packed files of an entry, by version."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What an upstream said about a name; a page's files by version, packed."""
 
-    __slots__ = ("_raw",)
-
-    def __init__(self, raw: Mapping[str, msgspec.Raw]) -> None:
-        self._raw = raw
-
-    def __getitem__(self, version: str) -> bytes:
-        return bytes(self._raw[version])
-
-    def __contains__(self, version: object) -> bool:
-        return version in self._raw
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._raw)
-
-    def __len__(self) -> int:
-        return len(self._raw)
+    head: _Head
+    files: Mapping[str, bytes]
 
 
 class SimpleIndex:
     """An `Index` over the simple repository API (PEP 503, 691, 700, 714, 792).
 
-    `reserved` says which upstream alone may have a name. `default_url` gives the address of an upstream without one.
-    `logins` are user and password by upstream name, sent to that upstream's origin only. A page counts for
-    `max_age_seconds` after it was read; with `offline` whatever is cached counts, and the network is not asked.
+    `reserved` says which upstream alone may have a name. `http` makes the client, once it is needed. `default_url`
+    gives the address of an upstream without one. `logins` are user and password by upstream name, sent to that
+    upstream's origin only. A page counts for `max_age_seconds` after it was read; with `offline` the network is not
+    asked for others.
     """
 
     def __init__(
@@ -78,7 +66,7 @@ class SimpleIndex:
         *,
         upstreams: Iterable[Upstream],
         reserved: Callable[[NormalizedName], str | None],
-        http: HttpClient,
+        http: "Callable[[], HttpClient]",
         cache_dir: Path,
         now: datetime,
         default_url: Callable[[], str],
@@ -88,14 +76,18 @@ class SimpleIndex:
     ) -> None:
         self._upstreams = tuple(upstream for upstream in upstreams if upstream.type is Ecosystem.PYPI)
         self._reserved = reserved
-        self._http = http
+        self._make_http = http
         self._cache_dir = cache_dir
         self._now = now.timestamp()
         self._default_url = default_url
         self._logins = logins
         self._max_age = max_age_seconds
         self._offline = offline
-        self._entry = msgspec.msgpack.Decoder(_Entry)
+        self._head = msgspec.msgpack.Decoder(_Head)
+
+    @cached_property
+    def _http(self) -> "HttpClient":
+        return self._make_http()
 
     def pages(self, names: Collection[NormalizedName], tell: Tell) -> Mapping[NormalizedName, IndexPage | None]:
         """For every name the page of the upstream that owns it: the first, in order, that has it; None where none has.
@@ -106,8 +98,8 @@ class SimpleIndex:
         for upstream in self._upstreams:
             mine = [n for n, page in found.items() if page is None and self._reserved(n) in (None, upstream.name)]
             for name, entry in self._entries(upstream, mine, tell).items():
-                if entry.found:
-                    page = ProjectPage(name=name, base=entry.base, status=entry.status, files=_Files(entry.files))
+                if entry.head.found:
+                    page = ProjectPage(name=name, base=entry.head.base, status=entry.head.status, files=entry.files)
                     found[name] = page.of(upstream.name)
         return found
 
@@ -133,7 +125,8 @@ class SimpleIndex:
         if missing and self._offline:
             raise UpstreamError(f"offline: the metadata of {len(missing)} files is not in the cache")
         requests = [self._metadata_request(url) for url in missing]
-        for number, (request, response) in enumerate(self._http.get_many(requests, max_bytes=MAX_METADATA_BYTES), 1):
+        answers = self._http.get_many(requests, max_bytes=MAX_METADATA_BYTES) if requests else ()
+        for number, (request, response) in enumerate(answers, 1):
             tell(f"reading metadata: {number} of {len(requests)}")
             artifact = missing[request.url]
             if response.status in _ABSENT:
@@ -172,9 +165,11 @@ class SimpleIndex:
         return found
 
     def _inside_wheel(self, artifact: Artifact) -> bytes | None:
+        from quarantine.archive.wheel import metadata_in_wheel  # noqa: PLC0415  # few indexes leave it to this
+
         request = self._metadata_request(artifact.url)
 
-        def ask(start: int, end: int) -> Response:
+        def ask(start: int, end: int) -> "Response":
             headers = {**dict(request.headers), "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
             response = self._http.get(artifact.url, headers=headers, max_bytes=end - start, also=request.also)
             if response.status != 206:
@@ -187,8 +182,11 @@ class SimpleIndex:
         except (IntegrityError, UpstreamError):
             return None
 
-    def _metadata_request(self, url: str) -> Request:
+    def _metadata_request(self, url: str) -> "Request":
         """Files may lie on another host than the pages; only a file on an upstream's own host gets its login."""
+        from quarantine.io.guard import target_of  # noqa: PLC0415  # a check of what is cached asks nobody
+        from quarantine.io.http import Request  # noqa: PLC0415
+
         origin = target_of(url).origin
         near = [u for u in self._upstreams if u.name in self._logins and target_of(self._url(u)).origin == origin]
         # several upstreams of one host: the one whose address the file's is most like
@@ -207,55 +205,59 @@ class SimpleIndex:
         stale: dict[NormalizedName, _Entry | None] = {}
         for name in names:
             cached = self._cached(folder, name)
-            if cached is not None and (self._offline or 0 <= self._now - cached.fetched < self._max_age):
+            if cached is not None and 0 <= self._now - cached.head.fetched < self._max_age:
                 entries[name] = cached
             else:
                 stale[name] = cached
         if stale and self._offline:
             some = ", ".join(list(stale)[:5])
-            raise UpstreamError(f"offline: {len(stale)} index pages of {upstream.name} are not in the cache ({some})")
+            raise UpstreamError(
+                f"offline: {len(stale)} index pages of {upstream.name} are not in the cache, or older than "
+                f"{self._max_age / 3600:g} hours ({some}): check once without --offline"
+            )
         asked = {f"{self._url(upstream)}/{name}/": name for name in stale}
         requests = [self._page_request(upstream, url, stale[name]) for url, name in asked.items()]
-        for number, (request, response) in enumerate(self._http.get_many(requests, max_bytes=MAX_PAGE_BYTES), 1):
+        answers = self._http.get_many(requests, max_bytes=MAX_PAGE_BYTES) if requests else ()
+        for number, (request, response) in enumerate(answers, 1):
             tell(f"reading index pages: {number} of {len(requests)}")
             name = asked[request.url]
             entry = self._read(upstream, name, response, stale[name])
-            write_cached(folder / name, msgspec.msgpack.encode(entry))
+            write_packed(folder / name, msgspec.msgpack.encode(entry.head), entry.files)
             entries[name] = entry
         return entries
 
-    def _page_request(self, upstream: Upstream, url: str, known: _Entry | None) -> Request:
+    def _page_request(self, upstream: Upstream, url: str, known: _Entry | None) -> "Request":
+        from quarantine.io.http import Request  # noqa: PLC0415  # a check of what is cached asks nobody
+
         headers = (("Accept", ACCEPT), *self._login_header(upstream))
-        if known is not None and known.etag is not None:
-            headers = (*headers, ("If-None-Match", known.etag))
+        if known is not None and known.head.etag is not None:
+            headers = (*headers, ("If-None-Match", known.head.etag))
         return Request(url=url, headers=headers)
 
-    def _read(self, upstream: Upstream, name: NormalizedName, response: Response, known: _Entry | None) -> _Entry:
+    def _read(self, upstream: Upstream, name: NormalizedName, response: "Response", known: _Entry | None) -> _Entry:
         if response.status in _ABSENT:
-            return _Entry(fetched=self._now, found=False)
-        if response.status == 304 and known is not None and known.etag is not None:
-            return msgspec.structs.replace(known, fetched=self._now)
+            return _Entry(_Head(fetched=self._now, found=False), {})
+        if response.status == 304 and known is not None and known.head.etag is not None:
+            return replace(known, head=msgspec.structs.replace(known.head, fetched=self._now))
         if response.status != 200:
             hint = ": its credentials are missing or wrong" if response.status in (401, 403) else ""
             raise UpstreamError(f"{upstream.name}: {response.url} answered {response.status}{hint}")
         page = parse_page(name, response.headers.get("Content-Type", ""), response.url, response.body)
         etag = response.headers.get("ETag", "")
-        return _Entry(
+        head = _Head(
             fetched=self._now,
             found=True,
             etag=etag if etag and etag.isascii() and etag.isprintable() else None,
             base=page.base,
             status=page.status,
-            files={version: msgspec.Raw(packed) for version, packed in page.files.items()},
         )
+        return _Entry(head, page.files)
 
     def _cached(self, folder: Path, name: NormalizedName) -> _Entry | None:
         """What was said last; an entry that can't be read is none."""
-        data = read_cached(folder / name, MAX_PAGE_BYTES)
-        if data is None:
-            return None
+        packed = PackedFile.open(folder / name)
         try:
-            return self._entry.decode(data)
+            return None if packed is None else _Entry(self._head.decode(packed.head), packed)
         except msgspec.DecodeError:
             return None
 
@@ -282,7 +284,7 @@ def _shared_prefix(one: str, other: str) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _total(response: Response) -> int:
+def _total(response: "Response") -> int:
     """The size of the whole file, by an answer that gives a range of it (RFC 9110, section 14.4)."""
     total = response.headers.get("Content-Range", "").rpartition("/")[2]
     if not (total.isascii() and total.isdecimal() and len(total) < 16):

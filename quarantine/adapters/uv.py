@@ -9,11 +9,10 @@ It does not judge: what uv chose is held against the owners' pages by the caller
 
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement as Pep508
@@ -21,10 +20,12 @@ from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filen
 
 from quarantine.errors import UpstreamError
 from quarantine.io.cache import private_folder, read_cached, write_cached
-from quarantine.io.process import Completed, run
 from quarantine.model import Digest, Ecosystem, Requirement, Target, parse_name, parse_version
 from quarantine.policy.stage import Upstream
 from quarantine.ports import Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+
+if TYPE_CHECKING:
+    from quarantine.io.process import Completed
 
 __all__ = ["UvResolver", "default_index_url"]
 
@@ -41,11 +42,14 @@ _PASSED_ON = frozenset(
 
 
 def default_index_url(cache_dir: Path) -> str:
-    """The URL of the index that uv uses when it is told of none, as uv itself says; remembered for each version of uv."""
-    file = private_folder(cache_dir) / f"default-index-{installed_version('uv')}"
+    """The URL of the index that uv uses when it is told of none, as uv itself says; remembered for each binary of uv."""
+    binary = _binary().stat()
+    file = private_folder(cache_dir) / f"default-index-{binary.st_size}-{binary.st_mtime_ns}"
     known = (read_cached(file, 1000) or b"").decode("ascii", "replace")
     if _is_url(known):
         return known
+    import tempfile  # noqa: PLC0415  # only a resolution writes anything
+
     with tempfile.TemporaryDirectory(prefix="quarantine-") as folder:
         command = ["pip", "compile", "-", "--no-config", "--offline", "--no-header", "--emit-index-url", "--no-cache"]
         python = ["--no-python-downloads", "--python", sys.executable]
@@ -136,7 +140,7 @@ class UvResolver:
                 return _failure(plain)
         return failed
 
-    def _run(self, request: ResolutionRequest, order: Sequence[Upstream], *, extras: bool) -> Completed:
+    def _run(self, request: ResolutionRequest, order: Sequence[Upstream], *, extras: bool) -> "Completed":
         options = ["--no-config", "--no-build", "--no-python-downloads", "--python", sys.executable]
         options += ["--generate-hashes", "--emit-index-annotation", "--no-header", "--no-progress", "--color", "never"]
         options += ["--python-version", request.target.python, "--python-platform", request.target.uv_platform]
@@ -148,6 +152,8 @@ class UvResolver:
             for name, instant in request.not_after_by_name:
                 until = "false" if instant is None else _timestamp(instant)
                 options += ["--exclude-newer-package", f"{name}={until}"]
+        import tempfile  # noqa: PLC0415  # only a resolution writes anything
+
         with tempfile.TemporaryDirectory(prefix="quarantine-") as temporary:
             folder = Path(temporary)
             if request.constraints:
@@ -199,21 +205,26 @@ class UvResolver:
         return variables
 
 
-def _uv(argv: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: bytes, seconds: float) -> Completed:
-    from uv import find_uv_bin  # noqa: PLC0415 - looks for the binary; only a resolution pays for it
+def _binary() -> Path:
+    from uv import find_uv_bin  # noqa: PLC0415  # looks for the binary; only what needs it pays for it
 
     try:
-        binary = find_uv_bin()
+        return Path(find_uv_bin())
     except FileNotFoundError as error:
         raise UpstreamError(
             "uv's binary is missing: install the uv wheel again (pip install --force-reinstall uv)"
         ) from error
+
+
+def _uv(argv: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: bytes, seconds: float) -> "Completed":
+    from quarantine.io.process import run  # noqa: PLC0415  # a lock resolves nothing
+
     home = folder / "home"
     home.mkdir()
     # the certificates that the operating system trusts, as everywhere else
     fixed = {"HOME": str(home), "TMPDIR": str(folder), "UV_SYSTEM_CERTS": "1", "UV_HTTP_TIMEOUT": "20", "NO_COLOR": "1"}
     return run(
-        [binary, *argv],
+        [str(_binary()), *argv],
         env={**environment, **fixed},
         cwd=folder,
         stdin=stdin,
@@ -311,7 +322,7 @@ _URL_DEPENDENCY = "was included as a URL dependency"
 _UNASKED = ("could not be queried", "returned a 40", "network was disabled", "was not found in the cache")
 
 
-def _failure(done: Completed) -> ResolutionFailed:
+def _failure(done: "Completed") -> ResolutionFailed:
     """Why there is no solution, in uv's sentence. UpstreamError for every failure that isn't the solver's."""
     text = _FRAMES.sub(" ", done.stderr.decode("utf-8", "replace"))
     warnings = re.findall(r"^\s*warning:.*$", text, re.MULTILINE)

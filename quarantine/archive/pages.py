@@ -5,9 +5,8 @@ kept as MessagePack, one value for each version, and artifacts are made of those
 not believed: a file whose name is not a wheel's or an sdist's of the project is left out, as if it weren't there.
 """
 
-import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -16,17 +15,11 @@ from urllib.parse import unquote, urljoin
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag
-from packaging.utils import (
-    NormalizedName,
-    canonicalize_name,
-    canonicalize_version,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version, parse_sdist_filename
 from packaging.version import Version
 
 from quarantine.errors import UpstreamError
-from quarantine.model import Artifact, Digest, IndexPage, parse_version
+from quarantine.model import Artifact, Digest, IndexPage, parse_version, parse_wheel_name
 
 __all__ = ["ACCEPT", "ProjectPage", "parse_page"]
 
@@ -192,6 +185,8 @@ def _without_comments(text: str) -> str:
 
 def _tags(text: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The whole tags that matter, with their attributes; of attributes that stand twice the first counts."""
+    import html  # noqa: PLC0415  # most indexes speak JSON
+
     here = 0
     while (start := _TAG.search(text, here)) is not None:
         here = start.end()
@@ -273,11 +268,14 @@ def _version_key(text: str) -> str | None:
         return None
 
 
-def _unpack(name: NormalizedName, base: str, packed: bytes) -> tuple[Artifact, ...]:
+def _unpack(name: NormalizedName, base: str, packed: bytes, digests: Collection[Digest] | None) -> tuple[Artifact, ...]:
     try:
         rows = _decoder.decode(packed)
     except msgspec.DecodeError as error:
         raise UpstreamError(f"the cached index page of {name} is damaged: clear the cache and check again") from error
+    if digests is not None:
+        wanted = {bytes.fromhex(digest.hex) for digest in digests if digest.algorithm == "sha256"}
+        rows = [row for row in rows if row.sha256 in wanted]
     return tuple(artifact for row in rows if (artifact := _artifact(name, base, row)) is not None)
 
 
@@ -326,13 +324,13 @@ def _wheel(filename: str) -> tuple[tuple[NormalizedName, Version], frozenset[Tag
 
 @lru_cache(maxsize=8192)
 def _stem(stem: str) -> tuple[NormalizedName, Version]:
-    project, version, *_ = parse_wheel_filename(f"{stem}-py3-none-any.whl")
+    project, version, *_ = parse_wheel_name(f"{stem}-py3-none-any.whl")
     return project, version
 
 
 @lru_cache(maxsize=8192)
 def _wheel_tags(tags: str) -> frozenset[Tag]:
-    return parse_wheel_filename(f"x-0-{tags}.whl")[3]
+    return parse_wheel_name(f"x-0-{tags}.whl")[3]
 
 
 @lru_cache(maxsize=4096)

@@ -14,14 +14,15 @@ Json = str | int | bool | None | list["Json"] | dict[str, "Json"]
 
 REDACTED = "***"
 
-_URL = re.compile(r"://([^\s\"'<>]+)")
-_URL_END = re.compile(r"[/?#\\]")
-_URL_AT = re.compile(r"@")
+# Texts, which `re` compiles when they are first used and keeps: few runs need any of them.
+_URL = r"://([^\s\"'<>]+)"
+_URL_END = r"[/?#\\]"
+_URL_AT = r"@"
 # the same, percent-encoded: a URL as a parameter of another, or as the qualifier of a package URL
-_ENCODED_URL = re.compile(r"(?i)(?::|%3A)%2F%2F([^\s\"'<>]+)")
-_ENCODED_SEPARATOR = re.compile(r"(?i)((?::|%3A)%2F%2F)")
-_ENCODED_END = re.compile(r"(?i)[/?#&\\]|%(?:2F|3F|23|26)")
-_ENCODED_AT = re.compile(r"(?i)@|%40")
+_ENCODED_URL = r"(?i)(?::|%3A)%2F%2F([^\s\"'<>]+)"
+_ENCODED_SEPARATOR = r"(?i)((?::|%3A)%2F%2F)"
+_ENCODED_END = r"(?i)[/?#&\\]|%(?:2F|3F|23|26)"
+_ENCODED_AT = r"(?i)@|%40"
 
 _NAMES = (
     r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|credentials?"
@@ -29,20 +30,20 @@ _NAMES = (
     r"|shared_?access_?(?:key|signature)|x-amz-(?:signature|credential|security-token)|x-goog-signature)"
 )
 _VALUE = r"""(?:"[^"]*"?|'[^']*'?|(?:(?!%26)[^\s&;,"'<>])+)"""
-_NAMED = re.compile(rf"(?i)({_NAMES}[\"']?(?:\s{{0,4}}=(?!=)|%3D|(?<=[\"'])\s{{0,4}}:)\s{{0,4}}){_VALUE}")
-_QUERY = re.compile(
+_NAMED = rf"(?i)({_NAMES}[\"']?(?:\s{{0,4}}=(?!=)|%3D|(?<=[\"'])\s{{0,4}}:)\s{{0,4}}){_VALUE}"
+_QUERY = (
     r"(?i)((?:(?<=[?&;\s\"'])|^|(?<=%3F)|(?<=%26))"
     rf"(?:sig|signature|se|sp|skoid|sktid|skt|ske|key|code|auth|jwt)(?:=|%3D)){_VALUE}"
 )
-_LABELLED = re.compile(
+_LABELLED = (
     rf"(?i)((?:(?:pass(?:word|wd)|client[_-]secret|(?:api|access|account)[_-]?key|(?:access|id|refresh)[_-]token)\s{{0,4}}:\s{{0,4}}"
     rf"|--[a-z-]{{0,20}}(?:password|token|secret)\s{{1,4}})){_VALUE}"
 )
-_HEADER = re.compile(
+_HEADER = (
     r"(?i)(authorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?)(?:(?:basic|bearer|digest|negotiate|token)\s{1,4})?[^\s\"',;]+"
 )
-_BEARER = re.compile(r"(?i)(\bbearer\s)\s*[\w.~+/=-]{8,}")
-_SHAPES = re.compile(
+_BEARER = r"(?i)(\bbearer\s)\s*[\w.~+/=-]{8,}"
+_SHAPES = (
     r"pypi-Ag[\w-]{16,}"  # PyPI API tokens
     r"|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{20,}"
     r"|npm_[A-Za-z0-9]{30,}|hf_[A-Za-z0-9]{30,}|dckr_pat_[\w-]{20,}"
@@ -54,36 +55,47 @@ _SHAPES = re.compile(
     r"|\b[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}\b"  # Azure DevOps personal access tokens
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]*"
 )
-# What a text must hold for one of the patterns above to match: a mark or a word, or a run of so many characters.
-_MARKS = ("://", "%", "=", "--")
+# What a text must hold for one of the patterns above to match: one of a few marks, a word, or a run of characters.
 _WORDS = ("pass", "pwd", "secret", "token", "credential", "key", "signature", "authorization", "bearer")
 _SHORTEST_SHAPE = 16
-_SECRET_KEY = re.compile(rf"(?i)[a-z0-9_]{{0,60}}(?:{_NAMES}|authorization)")
+_SECRET_KEY = rf"(?i)[a-z0-9_]{{0,60}}(?:{_NAMES}|authorization)"
 
 
 def redact(text: str) -> str:
     """The text with every secret that can be recognised replaced, in time linear in its length."""
     # most texts hold nothing that any of the patterns could begin with, and that is told quickly; only of ASCII, since
     # other letters count as ASCII ones where a pattern doesn't look at case
-    plain = text.isascii()
-    if not plain or any(mark in text for mark in _MARKS) or any(word in text.lower() for word in _WORDS):
+    plain, lowered = text.isascii(), text.lower()
+    if (
+        not plain
+        or "=" in text
+        or "%" in text
+        or "://" in text
+        or "--" in text
+        or any(map(lowered.__contains__, _WORDS))
+    ):
         text = _without_named(text)
     if not plain or "-----" in text or max(map(len, text.split()), default=0) >= _SHORTEST_SHAPE:
-        text = _SHAPES.sub(REDACTED, text)
+        text = re.sub(_SHAPES, REDACTED, text)
     return text
 
 
 def _without_named(text: str) -> str:
     """The text without what a URL, a name or a label before it says is a secret."""
+    plain = text.isascii()
+    assigned = not plain or "=" in text or "%" in text
     if "://" in text:
-        text = _URL.sub(_plain_url, text)
+        text = re.sub(_URL, _plain_url, text)
     if "%" in text:
-        text = _ENCODED_URL.sub(_encoded_url, text)
-    text = _HEADER.sub(_keep_name, text)
-    text = _NAMED.sub(_keep_name, text)
-    text = _QUERY.sub(_keep_name, text)
-    text = _LABELLED.sub(_keep_name, text)
-    return _BEARER.sub(_keep_name, text)
+        text = re.sub(_ENCODED_URL, _encoded_url, text)
+    if assigned or ":" in text:
+        text = re.sub(_HEADER, _keep_name, text)
+        text = re.sub(_NAMED, _keep_name, text)
+    if assigned:
+        text = re.sub(_QUERY, _keep_name, text)
+    if not plain or ":" in text or "--" in text:
+        text = re.sub(_LABELLED, _keep_name, text)
+    return re.sub(_BEARER, _keep_name, text) if not plain or "bearer" in text.lower() else text
 
 
 def redact_json(value: dict[str, Json]) -> dict[str, Json]:
@@ -102,7 +114,7 @@ def redact_json(value: dict[str, Json]) -> dict[str, Json]:
 
 
 def _redact_member(key: str, value: Json) -> Json:
-    if isinstance(value, str) and value and _SECRET_KEY.fullmatch(key):
+    if isinstance(value, str) and value and re.fullmatch(_SECRET_KEY, key):
         return REDACTED
     if key.lower() == "env":
         match value:
@@ -153,19 +165,19 @@ def _plain_url(match: re.Match[str]) -> str:
 
 def _encoded_url(match: re.Match[str]) -> str:
     # the odd pieces are the separators themselves
-    pieces = _ENCODED_SEPARATOR.split(match[0])
+    pieces = re.split(_ENCODED_SEPARATOR, match[0])
     return "".join(
         piece if index % 2 else _without_userinfo(piece, _ENCODED_END, _ENCODED_AT)
         for index, piece in enumerate(pieces)
     )
 
 
-def _without_userinfo(rest: str, ends: re.Pattern[str], at: re.Pattern[str]) -> str:
+def _without_userinfo(rest: str, ends: str, at: str) -> str:
     """What follows `scheme://`, with the userinfo (RFC 3986 section 3.2.1) replaced.
 
     A password that holds a raw "/", "?" or "#" ends the authority too early; it shows in a port that is no number.
     """
-    end = ends.search(rest)
+    end = re.search(ends, rest)
     authority, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
     last = _last(at, authority)
     if last is not None:
@@ -178,8 +190,8 @@ def _without_userinfo(rest: str, ends: re.Pattern[str], at: re.Pattern[str]) -> 
     return rest
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+def _last(pattern: str, text: str) -> re.Match[str] | None:
     found = None
-    for found in pattern.finditer(text):  # noqa: B007 - the last one is wanted
+    for found in re.finditer(pattern, text):  # noqa: B007 - the last one is wanted
         pass
     return found

@@ -32,12 +32,13 @@ def command() -> None:
     metavar="ZIP|FOLDER|URL",
     help="Read this instead of the configured source [default: OSV's export for PyPI].",
 )
+@click.option("--replace", is_flag=True, help="Also take a source that is older, or much smaller, than what is there.")
 @click.pass_obj
-def _sync(session: Session, source: str | None) -> int:
+def _sync(session: Session, source: str | None, replace: bool) -> int:
     """Read advisories into the local database, all of them or none.
 
     A URL is asked only for what has changed since the last sync, and a download that broke off is gone on with. The
-    database stays as it is when the source holds no record, less than half of what is known, or can't be read.
+    database stays as it is when the source can't be read, holds no record, is older, or holds less than half of it.
 
     Exit status: 0 done, 2 no such source, 3 not done, or done with records that could not be read.
 
@@ -45,7 +46,7 @@ def _sync(session: Session, source: str | None) -> int:
     Examples:
       quarantine advisories sync
       quarantine advisories sync --from all.zip
-      quarantine advisories sync --from examples/advisories
+      quarantine advisories sync --from examples/advisories --replace
       quarantine advisories sync --from https://mirror.example.org/osv/PyPI/all.zip
     """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
@@ -55,7 +56,7 @@ def _sync(session: Session, source: str | None) -> int:
     source = settings.advisory_source if source is None else source
     urls = [source] if source.startswith(("http://", "https://")) else []
     with wiring.http_client(urls, session.environment) as http:
-        report = sync(source, settings.database, http, session.tell, session.now)
+        report = sync(source, settings.database, http, session.tell, session.now, replace=replace)
     session.write(
         "\n".join(
             [

@@ -50,7 +50,11 @@ def _validate(session: Session) -> int:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
 
     policy = wiring.policy(session.settings, session.now)
-    lines = [f"valid: {session.settings.allowlists}", f"sha256: {policy.sha256}", f"stages: {', '.join(policy.stages)}"]
+    lines = [
+        f"valid: {session.settings.allowlists}",
+        f"sha256: {wiring.policy_sha256(session.settings, policy)}",
+        f"stages: {', '.join(policy.stages)}",
+    ]
     lines += _upstreams(policy)
     lines += [f"reserved: {reserved.pattern} for {reserved.upstream}" for reserved in policy.reserved]
     entries = _entries(policy)

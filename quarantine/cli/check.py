@@ -11,6 +11,9 @@ from quarantine.cli.session import Session
 from quarantine.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quarantine.config import Settings
     from quarantine.model import CheckResult, Target
 
 __all__ = ["command"]
@@ -79,12 +82,14 @@ def command(
     if lock is not None:
         _check_lock(lock, specs)
     settings = session.settings
+    _check_sinks([file for _, file in sinks if file is not None], lock, specs, settings)
     policy = wiring.policy(settings, session.now)
     request = CheckRequest(
         paths=specs,
         working_directory=Path.cwd(),
         targets=tuple(dict.fromkeys(map(_target, targets))) or settings.targets,
         policy=policy,
+        policy_sha256=wiring.policy_sha256(settings, policy),
         expected_policy=None if expect_policy is None else expect_policy.removeprefix("sha256:").lower(),
         stage=stage or policy.default_stage("check" if lock is None else "lock"),
         project=settings.project,
@@ -130,8 +135,21 @@ def _check_lock(lock: Path, specs: tuple[Path, ...]) -> None:
         raise UsageError(f"--lock {str(lock)!a}: expected pylock.toml or pylock.NAME.toml (PEP 751)")
     if not lock.parent.is_dir():
         raise UsageError(f"--lock {str(lock)!a}: there is no folder {str(lock.parent)!a}")
-    if lock.is_dir() or lock.resolve() == specs[0].resolve():
+    if lock.is_dir() or os.path.realpath(lock) == os.path.realpath(specs[0]):
         raise UsageError(f"--lock {str(lock)!a}: expected another file than the one that is checked")
+
+
+def _check_sinks(files: "Sequence[Path]", lock: Path | None, specs: tuple[Path, ...], settings: "Settings") -> None:
+    """A report must not take the place of what is judged, of the lock, or of what the next check judges by."""
+    taken = {os.path.realpath(path) for path in (*specs, lock, settings.file) if path is not None}
+    kept = tuple(os.path.realpath(folder) + os.sep for folder in (settings.allowlists, settings.store, settings.cache))
+    for file in files:
+        real = os.path.realpath(file)
+        if real in taken or real.startswith(kept):
+            raise UsageError(f"--report: {str(file)!a} is needed for something else: name another file")
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise UsageError(f"--report: {str(file)!a} can't be a file: name one in a folder that is there")
+        taken.add(real)
 
 
 def _tell_ci(session: Session, result: "CheckResult") -> None:

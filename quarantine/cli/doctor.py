@@ -58,7 +58,7 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
         return
     place = "embedded default" if settings.file is None else str(settings.file)
     yield _Examined("configuration", True, f"{place}, project {settings.project}")
-    yield _Examined("policy", True, f"{settings.allowlists}, sha256 {policy.sha256}")
+    yield _Examined("policy", True, f"{settings.allowlists}, sha256 {wiring.policy_sha256(settings, policy)}")
     yield _Examined("targets", True, ", ".join(map(str, settings.targets)))
     yield _ask("resolver", wiring.uv_version, "pip install uv")
     yield _ask(

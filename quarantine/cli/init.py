@@ -1,5 +1,6 @@
 """`quarantine init`: a project to start from."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
     from quarantine.adapters.local_store import write_file  # noqa: PLC0415  # --help needs none of it
     from quarantine.config import default_settings, shipped  # noqa: PLC0415
 
-    defaults = default_settings(folder.resolve(), session.environment)
+    defaults = default_settings(Path(os.path.realpath(folder)), session.environment)
     target = defaults.targets[0]
     source = "# source: the OSV export; a URL, a zip or a folder may stand here instead"
     files = {
@@ -65,7 +66,7 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
         for path in sorted(shipped("allowlists").iterdir())
         if path.suffix == ".yaml"
     }
-    there = [name for name in files if (folder / name).exists()]
+    there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         raise UsageError(f"{folder / there[0]} is there already: choose another folder, or move it away")
     for name, data in files.items():
@@ -78,7 +79,7 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
 
 def _absolute(source: str) -> str:
     """A source as it can be found from anywhere: the configuration's own folder is another one than this."""
-    return source if "://" in source else str(Path(source).resolve())
+    return source if "://" in source else os.path.realpath(source)
 
 
 def _quoted(text: str) -> str:

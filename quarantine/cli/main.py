@@ -5,7 +5,6 @@ module holds `command`, a click command that takes the `Session` by `@click.pass
 Exit status: 0 allowed or done, 1 denied, 2 usage or bad input, 3 undecided, 130 interrupted.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
@@ -106,9 +105,8 @@ def main(argv: Sequence[str], *, now: datetime | None = None, environ: Mapping[s
     except (KeyboardInterrupt, click.Abort):
         session.say("interrupted: nothing is left half done")
         return 130
-    except BrokenPipeError:
-        # the reader of our output went away: there is nobody to tell
-        sys.stderr.close()
+    except SystemExit:
+        # click's way to end when the reader of our output went away; its status 1 would mean denied here
         return 3
     except Exception as error:
         if session.verbose:

@@ -6,7 +6,6 @@ connected to, so a name that changes its answer between check and use gains noth
 """
 
 import re
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -99,6 +98,8 @@ def _literal(host: str) -> Address | None:
 
 def resolve_host(host: str, port: int) -> tuple[Address, ...]:
     """The addresses that the system's resolver gives for a name, in its order; empty where it knows none."""
+    import socket  # noqa: PLC0415 - only a command that reads from outside pays for it
+
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from quarantine.audit.chain import CLOCK_TOLERANCE
 from quarantine.audit.record import Draft, Json
 from quarantine.errors import QuarantineError, UpstreamError
 from quarantine.model import (
@@ -67,6 +68,7 @@ class CheckRequest:
     working_directory: Path
     targets: tuple[Target, ...]
     policy: Policy
+    policy_sha256: str
     expected_policy: str | None
     stage: str
     project: str
@@ -101,7 +103,9 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     judge = _judge(request, specs, stage, ports, tell)
     # (3)
     pages = Pages(ports.index, tell)
-    resolve = Resolve(stage=stage, resolver=ports.resolver, pages=pages, now=request.now, tell=tell)
+    resolve = Resolve(
+        stage=stage, resolver=ports.resolver, pages=pages, now=request.now, tell=tell, locks=request.lock is not None
+    )
     planned = [
         _Planned(spec=spec, target=target, plan=_plan(spec, target, index, judge, resolve))
         for index, (spec, target) in enumerate((spec, target) for spec in specs for target in request.targets)
@@ -121,7 +125,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         subjects=subjects,
         preconditions=preconditions,
         items=judged,
-        policy_sha256=request.policy.sha256,
+        policy_sha256=request.policy_sha256,
         snapshot=judge.snapshot,
         unverifiable=tuple(entry for spec in specs for entry in spec.unverifiable),
     )
@@ -145,6 +149,7 @@ def _judge(
         preconditions=(
             *rules.preconditions(snapshot, problem, request.advisory_max_age, request.now),
             *_expected_policy(request),
+            *_clock(request, ports.log),
         ),
         snapshot=snapshot,
         advisories=ports.advisories,
@@ -155,10 +160,22 @@ def _judge(
 
 
 def _expected_policy(request: CheckRequest) -> tuple[Outcome, ...]:
-    if request.expected_policy is None or request.expected_policy == request.policy.sha256:
+    if request.expected_policy is None or request.expected_policy == request.policy_sha256:
         return ()
-    message = f"the policy in force is {request.policy.sha256}, expected {request.expected_policy}"
+    message = f"the policy in force is {request.policy_sha256}, expected {request.expected_policy}"
     return (Outcome(rule="policy", kind=OutcomeKind.FAIL, message=message),)
+
+
+def _clock(request: CheckRequest, log: AuditLog) -> tuple[Outcome, ...]:
+    """A last entry from the future: one of the clocks is wrong, and ages and expiries can't be told by either."""
+    try:
+        latest = log.latest(request.stream)
+    except QuarantineError:
+        return ()  # the verdict can't be recorded either, and that says why
+    if latest is None or latest.time <= request.now + CLOCK_TOLERANCE:
+        return ()
+    message = f"the last entry of the audit log is of {latest.time:%Y-%m-%dT%H:%M:%SZ}, which is yet to come"
+    return (Outcome(rule="clock", kind=OutcomeKind.UNKNOWN, message=f"{message}: see whose clock is wrong"),)
 
 
 def _preconditions(judge: Judge) -> tuple[Outcome, ...]:
@@ -207,7 +224,7 @@ def _young_fixes(plan: Plan, judge: Judge, target: Target, pages: Pages) -> tupl
             max(a.upload_time for a in artifacts if a.upload_time is not None)
             for version in page.versions()
             if str(version) in fixed
-            and (artifacts := [a for a in page.of_version(version) if a.fits(target)])
+            and (artifacts := [a for a in page.of_version(version) if a.may_fit(target)])
             and all(a.upload_time is not None and a.upload_time <= latest for a in artifacts)
         ]
         if times and min(times) > cutoff:

@@ -3,15 +3,17 @@
 A lock is taken as it stands, and believed as far as the owners of its names list its digests.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-
-from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from quarantine.model import (
+    Artifact,
+    Digest,
     EnvironmentSpec,
     IndexPage,
     Item,
-    LockedFile,
     LockedPackage,
     Outcome,
     OutcomeKind,
@@ -20,6 +22,9 @@ from quarantine.model import (
     pypi_purl,
 )
 from quarantine.pipeline.pages import Pages
+
+if TYPE_CHECKING:
+    from packaging.utils import NormalizedName
 
 __all__ = ["Plan", "plan_locked", "unfit"]
 
@@ -34,10 +39,9 @@ class Plan:
 
 def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
     """The refusal of a spec that says itself that it isn't for the target; empty for one that may be."""
-    environment = {**target.environment(), "extra": ""}
-    if f"{target.python}.0" not in spec.requires_python:
+    if not target.may_be_in(spec.requires_python):
         meant = f"Python {spec.requires_python}"
-    elif spec.environments and not any(marker.evaluate(environment) for marker in spec.environments):
+    elif spec.environments and not any(map(target.allows, spec.environments)):
         meant = " or ".join(f"({marker})" for marker in spec.environments)
     else:
         return ()
@@ -47,8 +51,7 @@ def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
 
 def plan_locked(spec: EnvironmentSpec, target: Target, subject: int, pages: Pages) -> Plan:
     """The items of a lock: what it pins for the target, joined with what the owners' pages list."""
-    environment = {**target.environment(), "extra": ""}
-    chosen = [p for p in spec.locked or () if p.marker is None or p.marker.evaluate(environment)]
+    chosen = [package for package in spec.locked or () if target.allows(package.marker)]
     found = pages.get(package.name for package in chosen if package.reference is None)
     requirers: dict[NormalizedName, list[Purl]] = {}
     for package in chosen:
@@ -78,27 +81,33 @@ def _item(package: LockedPackage, page: IndexPage | None, target: Target, subjec
     )
     if package.reference is not None or page is None or package.version is None:
         return base
-    listed = {a.digest: a for a in page.of_version(package.version) if a.digest is not None}
     accepted = package.digests.union(*(file.digests for file in package.files))
-    elsewhere = frozenset[object]().union(*(file.digests for file in package.files if not _may_fit(file, target)))
-    known = [listed[digest] for digest in accepted if digest in listed]
-    artifacts = sorted(
-        (artifact for artifact in known if artifact.fits(target)), key=lambda artifact: artifact.filename
-    )
+    listed = {a.digest: a for a in page.of_version(package.version, accepted) if a.digest is not None}
+    # what a lock calls a file decides who installs it, so that must be what its owner calls it
+    renamed = {d for file in package.files for d in file.digests if d in listed and listed[d].filename != file.filename}
+    known = [artifact for digest, artifact in listed.items() if digest in accepted and digest not in renamed]
+    judged = (artifact for artifact in known if artifact.may_fit(target) or not artifact.is_wheel)
     return replace(
         base,
-        artifacts=tuple(artifacts),
+        artifacts=tuple(sorted(judged, key=lambda artifact: artifact.filename)),
         # an installer takes a file that has any of the digests, so each that the owner doesn't list is a way in
-        missing_digests=accepted - elsewhere - listed.keys(),
-        source_only=package.source_only or (bool(known) and not artifacts),
+        missing_digests=(accepted - listed.keys()) | renamed,
+        elsewhere=tuple(sorted(_elsewhere(package, listed))),
+        source_only=package.source_only or (bool(known) and not any(artifact.fits(target) for artifact in known)),
     )
 
 
-def _may_fit(file: LockedFile, target: Target) -> bool:
-    """Whether the target could install a file of this name; a name that says nothing counts as yes."""
-    if not file.filename.endswith(".whl"):
-        return True
+def _elsewhere(package: LockedPackage, listed: Mapping[Digest, Artifact]) -> Iterator[str]:
+    """The URLs of a lock that lead to another host than the owner's page does: an installer would go there."""
+    for file in package.files:
+        theirs = {_host(listed[digest].url) for digest in file.digests if digest in listed}
+        if file.url is not None and theirs and _host(file.url) not in theirs:
+            yield file.url
+
+
+def _host(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
     try:
-        return not parse_wheel_filename(file.filename)[3].isdisjoint(target.tags())
-    except InvalidWheelFilename:
-        return True
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return url, None, None

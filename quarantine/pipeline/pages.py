@@ -56,6 +56,5 @@ class Pages:
 
 def _applies_with_an_extra(required: Requirement, target: Target) -> bool:
     """Whether its marker holds for some extra that it names."""
-    marker = required.marker
-    extras = re.findall(r"""extra == ["']([A-Za-z0-9._-]+)["']""", str(marker))
-    return marker is not None and any(marker.evaluate({**target.environment(), "extra": extra}) for extra in extras)
+    extras = re.findall(r"""extra == ["']([A-Za-z0-9._-]+)["']""", str(required.marker))
+    return any(target.allows(required.marker, extra) for extra in extras)

@@ -4,6 +4,7 @@ The root is the working directory when the file lies under it, else the file's o
 that a person at the working directory would use.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +34,14 @@ def read_specs(paths: Iterable[Path], working_directory: Path) -> tuple[Environm
 
 
 def _read_spec(path: Path, working_directory: Path) -> EnvironmentSpec:
-    base = working_directory.resolve()
+    base = _real(working_directory)
     # the folder is resolved, the file's own name is kept: it tells the format
-    absolute = (base / path).parent.resolve() / path.name
+    absolute = _real((base / path).parent) / path.name
     root = base if absolute.is_relative_to(base) else absolute.parent
     name = absolute.relative_to(root).as_posix()
+    if not _real(absolute).is_relative_to(root):
+        # whoever wrote the link isn't whoever may read what it leads to
+        raise _problem(Location(file=str(path)), f"is a link that leads outside {root}: name the file itself")
     files = {name: _read(absolute, Location(file=str(path)))}
     prefix = "" if root == base else f"{path.parent.as_posix()}/"
     try:
@@ -55,7 +59,7 @@ def _read_needed(needs: Needs, root: Path, known: dict[str, bytes]) -> dict[str,
     found: dict[str, bytes] = {}
     problems: list[Problem] = []
     for wanted, location in zip(needs.paths, wanted_by, strict=True):
-        target = (root / wanted).resolve()
+        target = _real(root / wanted)
         try:
             if not target.is_relative_to(root):
                 # through a link: spec/ has already refused such paths when they are spelled out
@@ -68,6 +72,11 @@ def _read_needed(needs: Needs, root: Path, known: dict[str, bytes]) -> dict[str,
     if problems:
         raise SpecError(problems)
     return found
+
+
+def _real(path: Path) -> Path:
+    """The path without links, as far as they lead anywhere: a loop of them is met when the file is read."""
+    return Path(os.path.realpath(path))
 
 
 def _problem(location: Location, message: str) -> SpecError:

@@ -58,13 +58,18 @@ class _Solved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """Plans specs by resolving them, under one stage's policy, at one instant."""
+    """Plans specs by resolving them, under one stage's policy, at one instant.
+
+    With `locks` the verdict is on the files that a lock will hold; without, an installer may take any file of a version
+    that is there when it runs, so all of them are judged.
+    """
 
     stage: StagePolicy
     resolver: PythonResolver
     pages: Pages
     now: datetime
     tell: Tell
+    locks: bool
 
     def plan(
         self,
@@ -165,7 +170,7 @@ class Resolve:
         items = []
         for package in packages:
             page = found[package.name]
-            item = asked.located(_resolved(package, page, asked, versions))
+            item = asked.located(self._resolved(package, page, asked, versions))
             if page is not None and package.name in asked.by_name:
                 held_from, held_by = self._held_back(item, page, asked)
                 item = replace(item, held_back_from=held_from, held_back_by=held_by)
@@ -173,6 +178,38 @@ class Resolve:
         left_out = solved.source_only | solved.not_found
         requirers = self._requirers(left_out, items, asked) if left_out else {}
         return (*items, *(self._left_out(name, requirers, asked) for name in sorted(left_out)))
+
+    def _resolved(
+        self,
+        package: ResolvedPackage,
+        page: IndexPage | None,
+        asked: "_Asked",
+        versions: Mapping[NormalizedName, Version],
+    ) -> Item:
+        """The item of one package of a solution: the owner's wheels that may be installed, if the two agree."""
+        item = Item(
+            name=package.name,
+            version=package.version,
+            upstream=None if page is None else page.upstream,
+            status="active" if page is None else page.status,
+            subjects=(asked.subject,),
+            required_by=tuple(pypi_purl(name, versions.get(name)) for name in package.required_by),
+        )
+        if page is None:
+            why = f"the resolver found it in {package.upstream}, but no upstream has its page"
+        elif page.upstream != package.upstream:
+            why = f"the resolver took it from {package.upstream}, but {page.upstream} owns the name"
+        else:
+            listed = page.of_version(package.version)
+            unlisted = package.digests - {artifact.digest for artifact in listed}
+            wheels = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
+            chosen = tuple(wheel for wheel in wheels if wheel.digest is None or wheel.digest in package.digests)
+            if not unlisted and any(wheel.fits(asked.target) for wheel in chosen):
+                return replace(item, artifacts=chosen if self.locks else wheels)
+            why = (
+                f"the resolver's files are not those of the index page ({len(unlisted)} of them unlisted): check again"
+            )
+        return replace(item, contradiction=why)
 
     def _requirers(self, names: frozenset[NormalizedName], items: list[Item], asked: "_Asked") -> Requirers:
         """Who pulled in what was left out: the solution doesn't say, since it isn't in it."""
@@ -195,7 +232,7 @@ class Resolve:
         # where they contradict each other, what the user's own lines say
         version = max(both.filter(known), default=None) or max(wanted.filter(known), default=None)
         listed = () if page is None or version is None else page.of_version(version)
-        artifacts = tuple(artifact for artifact in listed if artifact.fits(asked.target))
+        artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
         item = Item(
             name=name,
             version=version,
@@ -251,7 +288,7 @@ class Resolve:
             listed = () if page is None or pinned is None else page.of_version(pinned)
             if page is None or not listed:
                 continue
-            artifacts = tuple(artifact for artifact in listed if artifact.fits(asked.target))
+            artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
             item = Item(
                 name=name,
                 version=pinned,
@@ -259,7 +296,7 @@ class Resolve:
                 status=page.status,
                 artifacts=artifacts,
                 subjects=(asked.subject,),
-                source_only=not artifacts,
+                source_only=not any(artifact.fits(asked.target) for artifact in artifacts),
             )
             items.append(asked.located(item))
         outcome = Outcome(
@@ -330,34 +367,6 @@ class _Asked:
 def _constraint(requirement: Requirement) -> str:
     marker = "" if requirement.marker is None else f" ; {requirement.marker}"
     return f"{requirement.name}{requirement.specifier}{marker}"
-
-
-def _resolved(
-    package: ResolvedPackage, page: IndexPage | None, asked: _Asked, versions: Mapping[NormalizedName, Version]
-) -> Item:
-    """The item of one package of a solution: the owner's wheels that the target installs, if the two agree."""
-    item = Item(
-        name=package.name,
-        version=package.version,
-        upstream=None if page is None else page.upstream,
-        status="active" if page is None else page.status,
-        subjects=(asked.subject,),
-        required_by=tuple(pypi_purl(name, versions.get(name)) for name in package.required_by),
-    )
-    if page is None:
-        return replace(item, contradiction=f"the resolver found it in {package.upstream}, but no upstream has its page")
-    if page.upstream != package.upstream:
-        return replace(
-            item, contradiction=f"the resolver took it from {package.upstream}, but {page.upstream} owns the name"
-        )
-    artifacts = tuple(
-        artifact
-        for artifact in page.of_version(package.version)
-        if artifact.fits(asked.target) and (artifact.digest is None or artifact.digest in package.digests)
-    )
-    if not artifacts:
-        return replace(item, contradiction="the resolver's digests are none of the index page's: check again")
-    return replace(item, artifacts=artifacts)
 
 
 def _exact(specifier: SpecifierSet) -> Version | None:

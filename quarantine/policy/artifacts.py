@@ -148,6 +148,12 @@ def integrity(case: Case) -> Outcome:
             "the lock accepts bytes that are not the owner's; lock it again from the policy's upstreams"
         )
         return failed(rule, message, missing=missing)
+    if item.elsewhere:
+        message = (
+            f"{case.label}: the lock takes it from {listing(item.elsewhere, 1)}, which is not where {item.upstream} has "
+            "its files: an installer would go there; lock it again from the policy's upstreams"
+        )
+        return failed(rule, message, urls=item.elsewhere)
     if item.contradiction:
         return unknown(rule, f"{case.label}: {item.contradiction}")
     without = tuple(artifact.filename for artifact in item.artifacts if artifact.digest is None)

@@ -4,7 +4,8 @@ The cost of a look-up depends on the length of the longest known name, not on th
 how many are known: both sides are reduced to what is left after dropping one character, and only equal remains compare.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 
 __all__ = ["NearNames"]
 
@@ -23,13 +24,13 @@ class NearNames:
     def __init__(self, known: Iterable[str]) -> None:
         names = sorted({name for name in known if len(name) >= MIN_LENGTH})
         self._longest = max(map(len, names), default=0)
-        self._by_remains: dict[str, list[str]] = {}
-        self._by_form: dict[str, list[str]] = {}
+        self._by_remains: dict[str, list[str]] = defaultdict(list)
+        self._by_form: dict[str, list[str]] = defaultdict(list)
         for name in names:
             for remains in _remains(name):
-                self._by_remains.setdefault(remains, []).append(name)
+                self._by_remains[remains].append(name)
             for form in _forms(name):
-                self._by_form.setdefault(form, []).append(name)
+                self._by_form[form].append(name)
 
     def like(self, name: str) -> tuple[str, ...]:
         """The other well-known names that this one resembles, sorted.
@@ -64,11 +65,9 @@ def _root(name: str) -> str:
     return name
 
 
-def _remains(name: str) -> Iterator[str]:
+def _remains(name: str) -> list[str]:
     """The name, and what is left of it after dropping each of its characters."""
-    yield name
-    for position in range(len(name)):
-        yield name[:position] + name[position + 1 :]
+    return [name, *[name[:position] + name[position + 1 :] for position in range(len(name))]]
 
 
 def _one_edit(left: str, right: str) -> bool:

@@ -41,15 +41,16 @@ def candidates(
 
 
 def candidate_item(item: Item, page: IndexPage, version: Version, targets: Iterable[Target]) -> Item:
-    """The item as it would be at another version of the page: all of its wheels that a target may install."""
+    """The item as it would be at another version of the page: all of its wheels that may be installed."""
     on = tuple(targets)
     return replace(
         item,
         version=version,
         upstream=page.upstream,
         status=page.status,
-        artifacts=tuple(a for a in page.of_version(version) if any(a.fits(target) for target in on)),
+        artifacts=tuple(a for a in page.of_version(version) if any(a.may_fit(target) for target in on)),
         missing_digests=frozenset(),
+        elsewhere=(),
         reference=None,
         locked=False,
         source_only=False,

@@ -131,6 +131,8 @@ def ascii_json(document: str) -> str:
 
     Its values stay what they were.
     """
+    if document.isascii() and "##" not in document and document.replace("\n", "").isprintable():
+        return document
     return _NOT_PLAIN_JSON.sub(_json_escape, document)
 
 

@@ -114,22 +114,27 @@ def _each_on_its_own(document: Toml, first: PylockValidationError, problems: Pro
 
 def _markers_too_deep(document: Toml) -> Sequence[tuple[int | None, str]]:
     """Where markers nest so deep that the model would run out of stack."""
-    texts: list[tuple[object, int | None]] = []
     environments = document.value.get("environments")
-    if isinstance(environments, list):
-        texts += [(text, document.line("environments")) for text in environments]
+    found = [
+        (document.line("environments"), message)
+        for text in (environments if isinstance(environments, list) else ())
+        if (message := _too_deep(text)) is not None
+    ]
     packages = document.value.get("packages")
     if isinstance(packages, list):
-        lines = _package_lines(document, len(packages))
-        texts += [(p.get("marker"), line) for p, line in zip(packages, lines, strict=True) if isinstance(p, dict)]
-    found: list[tuple[int | None, str]] = []
-    for text, line in texts:
-        if isinstance(text, str):
-            try:
-                shallow(text)
-            except ValueError as error:
-                found.append((line, str(error)))
+        for package, line in zip(packages, _package_lines(document, len(packages)), strict=True):
+            if isinstance(package, dict) and (message := _too_deep(package.get("marker"))) is not None:
+                found.append((line, message))
     return found
+
+
+def _too_deep(text: object) -> str | None:
+    try:
+        if isinstance(text, str):
+            shallow(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _said(error: PylockValidationError, package: object = None) -> str:

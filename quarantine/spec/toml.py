@@ -28,24 +28,30 @@ class Toml:
         self.file = file
         self.value = value
         self._lines = text.split("\n")
-        self._keys: dict[tuple[str, ...], int] = {}
         self._arrays: dict[tuple[str, ...], list[int]] = {}
+        self._keys: dict[tuple[str, ...], int] | None = None
         self._literals: dict[str, list[int]] | None = None
-        header: tuple[str, ...] = ()
         for number, line in enumerate(self._lines, start=1):
-            bare = line.lstrip()
-            if bare.startswith("["):
-                header = _parts(bare.lstrip("[").partition("]")[0])
-                self._register(header, number)
-                if bare.startswith("[["):
-                    self._arrays.setdefault(header, []).append(number)
-            elif (found := _KEY.match(line)) is not None:
-                key = _parts(line.partition("=")[0]) if found[4] == "." else (found[1] or found[2] or found[3] or "",)
-                self._register((*header, *key), number)
+            if "[[" in line and (bare := line.lstrip()).startswith("[["):
+                self._arrays.setdefault(_header(bare), []).append(number)
 
-    def _register(self, key: tuple[str, ...], number: int) -> None:
-        for length in range(1, len(key) + 1):
-            self._keys.setdefault(key[:length], number)
+    def _key_lines(self) -> Mapping[tuple[str, ...], int]:
+        """The first line of every key and of every table's header, looked for when one is asked for."""
+        if self._keys is None:
+            self._keys = {}
+            header: tuple[str, ...] = ()
+            for number, line in enumerate(self._lines, start=1):
+                bare = line.lstrip()
+                path = header
+                if bare.startswith("["):
+                    path = header = _header(bare)
+                elif (found := _KEY.match(line)) is not None:
+                    dotted = found[4] == "."
+                    key = _parts(line.partition("=")[0]) if dotted else (found[1] or found[2] or found[3] or "",)
+                    path = (*header, *key)
+                for length in range(1, len(path) + 1):
+                    self._keys.setdefault(path[:length], number)
+        return self._keys
 
     def array_lines(self, *path: str) -> Sequence[int]:
         """The lines of the headers `[[path]]`, in order."""
@@ -53,9 +59,10 @@ class Toml:
 
     def line(self, *path: str) -> int | None:
         """The line of a key or of its table's header, else that of the nearest thing above it."""
+        lines = self._key_lines()
         for length in range(len(path), 0, -1):
-            if path[:length] in self._keys:
-                return self._keys[path[:length]]
+            if path[:length] in lines:
+                return lines[path[:length]]
         return None
 
     def item_lines(self, items: Sequence[object], *path: str) -> Sequence[int | None]:
@@ -109,6 +116,10 @@ def _refuse_long_keys(file: str, text: str) -> None:
         if line.count(".") > MAX_DOTS and _STRING.sub("", line).partition("#")[0].count(".") > MAX_DOTS:
             problems.add(file, number, f"a key of more than {MAX_DOTS} parts")
     problems.check()
+
+
+def _header(line: str) -> tuple[str, ...]:
+    return _parts(line.lstrip("[").partition("]")[0])
 
 
 def _parts(key: str) -> tuple[str, ...]:

@@ -44,9 +44,9 @@ def _package(item: Item, markers: dict[int, str]) -> LockPackage:
             hashes={artifact.digest.algorithm: artifact.digest.hex},
         )
         for artifact in item.artifacts
-        if artifact.digest is not None
+        if artifact.is_wheel and artifact.digest is not None
     ]
-    if not wheels or len(wheels) != len(item.artifacts):
+    if not wheels or len(wheels) != sum(artifact.is_wheel for artifact in item.artifacts):
         raise ValueError(f"{item.purl} has a file without a sha256: it can't be locked")
     return LockPackage(
         name=item.name,

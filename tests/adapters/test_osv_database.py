@@ -198,7 +198,7 @@ def test_a_date_in_the_future_makes_nothing_fresh(archive: Callable[..., Path], 
     """The newest date that can be true counts; with none of them the age is not known."""
     late = before("CVE-1", "a", "2", modified="2099-01-01T00:00:00Z")
     first = _sync(archive(late, before("CVE-2", "a", "2")), database)
-    second = _sync(archive(late), database)
+    second = _sync(archive(late), database.with_name("other.sqlite"))
 
     assert (first.snapshot.as_of, second.snapshot.as_of) == (CHANGED, None)
 
@@ -306,9 +306,7 @@ def test_a_damaged_database_is_no_clean_answer(
         assert str(caught.value) == f"{database}: {message}"
 
 
-def test_a_database_that_was_cut_within_a_page_is_no_clean_answer(
-    archive: Callable[..., Path], database: Path
-) -> None:
+def test_a_database_that_was_cut_within_a_page_is_no_clean_answer(archive: Callable[..., Path], database: Path) -> None:
     """The engine reads the missing end of a page as zeros, in which records stand no more."""
     _sync(archive(before("CVE-1", "a", "2")), database)
     size = database.stat().st_size
@@ -382,8 +380,18 @@ def _damaged(tmp_path: Path) -> Iterator[tuple[Path, type[QuarantineError], str]
     (path / "x.json").write_bytes(bytes(9 * 2**20))
     yield path, UpstreamError, f"{path}: '{path}/x.json' is larger than 8388608 bytes"
     path = write("one.zip", bundle(RECORDS[0]))
-    less = f"{path}: 1 records, less than half of the 4 in the database, which stays as it is: if this is meant, "
-    yield path, UpstreamError, f"{less}delete {tmp_path / 'store/advisories.sqlite'} and sync again"
+    kept = "the database stays as it is: if this is meant, sync with --replace"
+    yield path, UpstreamError, f"{path}: 1 records, less than half of the 4 in the database: {kept}"
+    path = write("harmless.zip", bundle(*(before(f"CVE-{n}", "a", "2") for n in range(9))))
+    yield path, UpstreamError, f"{path}: 0 malware records, less than half of the 1 in the database: {kept}"
+    path = write(
+        "old.zip",
+        bundle(
+            *(before(f"CVE-{n}", "a", "2", modified="2024-01-01T00:00:00Z") for n in range(9)),
+            record("MAL-9", affected("b"), modified="2024-01-02T00:00:00Z"),
+        ),
+    )
+    yield path, UpstreamError, f"{path}: of 2024-01-02T00:00:00Z, older than the database ("
 
 
 def _encrypted() -> bytes:
@@ -413,9 +421,24 @@ def test_a_source_that_cannot_be_believed_replaces_nothing(
 
 def test_half_of_the_records_is_believed(archive: Callable[..., Path], database: Path) -> None:
     """Only a loss of more than half is not."""
-    _sync(archive(*RECORDS), database)
+    records = [before(f"CVE-{n}", "a", "2") for n in range(4)]
+    _sync(archive(*records), database)
 
-    assert _sync(archive(*RECORDS[:2]), database).snapshot.sources == (("malware", 0), ("osv", 2))
+    assert _sync(archive(*records[:2]), database).snapshot.sources == (("malware", 0), ("osv", 2))
+
+
+def test_what_is_meant_to_be_replaced_is(tmp_path: Path, archive: Callable[..., Path], database: Path) -> None:
+    """A smaller and older source is taken when somebody says so; an empty one never is."""
+    _sync(archive(*RECORDS), database)
+    small = archive(before("CVE-1", "a", "2", modified="2024-01-01T00:00:00Z"))
+    (tmp_path / "none").mkdir()
+
+    with HttpClient(allowed=(), user_agent="tests") as http:
+        report = sync(str(small), database, http, lambda _: None, NOW, replace=True)
+        with pytest.raises(UpstreamError, match="no advisory record in it"):
+            sync(str(tmp_path / "none"), database, http, lambda _: None, NOW, replace=True)
+
+    assert report.snapshot.sources == (("malware", 0), ("osv", 1))
 
 
 def test_a_database_that_cannot_be_read_is_no_measure(archive: Callable[..., Path], database: Path) -> None:

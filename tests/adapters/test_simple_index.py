@@ -63,7 +63,7 @@ def make(tmp_path: Path, server: IndexServer) -> Iterator[Make]:
         return SimpleIndex(
             upstreams=[Upstream(name="conda", type=Ecosystem.CONDA, url=None, mode=Mode.OPEN), *upstreams],
             reserved=dict(reserved or {}).get,
-            http=http,
+            http=lambda: http,
             cache_dir=tmp_path / "cache",
             now=now,
             default_url=lambda: used[0].url,
@@ -196,15 +196,19 @@ def test_damaged_cache_entry_is_a_miss(server: IndexServer, make: Make, tmp_path
     assert (page_of(make()).versions(), len(server.asked)) == ((parse_version("1.0"),), 2)
 
 
-def test_offline_takes_what_is_cached_whatever_its_age(server: IndexServer, make: Make) -> None:
+def test_offline_takes_what_is_cached_and_not_too_old(server: IndexServer, make: Make) -> None:
     """And says what is missing otherwise."""
     server.add("acme", "1.0")
     page_of(make())
-    offline = make(now=NOW + timedelta(days=400), offline=True)
-    with pytest.raises(UpstreamError) as caught:
+    offline = make(now=NOW + timedelta(seconds=599), offline=True)
+    later = make(now=NOW + timedelta(seconds=600), offline=True)
+    with pytest.raises(UpstreamError) as missing:
         offline.pages([ACME, parse_name("beta")], quiet)
+    with pytest.raises(UpstreamError) as old:
+        later.pages([ACME], quiet)
     assert page_of(offline).versions() == (parse_version("1.0"),)
-    assert str(caught.value) == "offline: 1 index pages of first are not in the cache (beta)"
+    said = "offline: 1 index pages of first are not in the cache, or older than 0.166667 hours ({}): check once without --offline"
+    assert [str(caught.value) for caught in (missing, old)] == [said.format("beta"), said.format("acme")]
     assert len(server.asked) == 1
 
 

@@ -49,6 +49,17 @@ def test_receipts_prove_the_lines(log: AuditLog) -> None:
     assert len(lines) == 3
 
 
+def test_the_latest_entry_is_the_last_one(log: AuditLog) -> None:
+    """Whatever segment it is in; an empty stream has none."""
+    assert log.latest(STREAM) is None
+    for number in range(7):
+        (receipt,) = log.append(STREAM, [draft(number)])
+        latest = log.latest(STREAM)
+
+        assert latest is not None
+        assert (latest.seq, latest.sha256, latest.data["number"]) == (number, receipt.sha256, number)
+
+
 def test_entries_come_back_as_they_were_written(log: AuditLog) -> None:
     """Reading gives every field of every draft, in order, chained from the stream's own genesis."""
     drafts = [draft(number) for number in range(8)]

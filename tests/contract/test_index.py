@@ -37,7 +37,7 @@ def over_http(*, as_html: bool) -> Open:
                 yield SimpleIndex(
                     upstreams=upstreams,
                     reserved=world.reservation,
-                    http=http,
+                    http=lambda: http,
                     cache_dir=Path(folder) / "cache",
                     now=NOW,
                     default_url=lambda: "http://index.invalid/simple",

@@ -112,10 +112,13 @@ def test_a_new_file_of_an_old_release_is_denied(home: House) -> None:
     home.write("locked.txt", f"app==1.0 {lines}\n")
 
     unlocked, locked = home.check("requirements.txt"), home.check("locked.txt")
+    locking = home.check("requirements.txt", "--lock", "pylock.toml")
 
+    assert (unlocked.status, unlocked.rules("app")) == (1, ["minimum-age"])
     assert (locked.status, locked.rules("app")) == (1, ["minimum-age"])
-    # what the cutoff leaves is the old file, and only that one is what the verdict speaks of
-    assert unlocked.item("app")["digests"] == [f"sha256:{home.index.projects['app'][0].sha256}"]
+    # a lock takes what the cutoff leaves, and then only that file is what the verdict speaks of
+    assert locking.status == 0
+    assert locking.item("app")["digests"] == [f"sha256:{home.index.projects['app'][0].sha256}"]
 
 
 def test_a_security_fix_has_its_own_lane(home: House) -> None:

@@ -1,5 +1,6 @@
 """A lock is believed as far as the owner of a name lists its digests."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -25,7 +26,7 @@ from quarantine.pipeline.pages import Pages
 APP = parse_name("app")
 LINUX = Target("3.11", "linux-x86_64")
 HERE = Location(file="pylock.toml", line=3)
-GOOD, WINDOWS, EVIL = (Digest.sha256(letter * 64) for letter in "abc")
+GOOD, WINDOWS, EVIL, NEWER, SOURCE = (Digest.sha256(letter * 64) for letter in "abcde")
 ADVICE = "choose another target (--target, or targets: in quarantine.yaml)"
 STRONG = Digest("sha512", "d" * 128)
 
@@ -47,7 +48,13 @@ def _artifact(filename: str, digest: Digest) -> Artifact:
 
 
 PURE = _artifact("app-1.0-py3-none-any.whl", GOOD)
-PAGE = IndexPage(upstream="pypi", name=APP, artifacts=(PURE, _artifact("app-1.0-cp311-cp311-win_amd64.whl", WINDOWS)))
+LATER = _artifact("app-1.0-cp311-cp311-manylinux_2_39_x86_64.whl", NEWER)
+SDIST = replace(PURE, filename="app-1.0.tar.gz", digest=SOURCE, tags=frozenset())
+PAGE = IndexPage(
+    upstream="pypi",
+    name=APP,
+    artifacts=(PURE, _artifact("app-1.0-cp311-cp311-win_amd64.whl", WINDOWS), LATER, SDIST),
+)
 
 
 class _Index:
@@ -95,8 +102,18 @@ def _package(*digests: Digest, files: tuple[LockedFile, ...] = ()) -> LockedPack
                 )
             ),
             (PURE,),
-            frozenset(),
+            frozenset({EVIL}),
         ),
+        # the name decides which machines install it: another one than the owner's hides a file
+        (
+            _package(files=(LockedFile(filename="app-1.0-cp27-cp27m-win32.whl", digests=frozenset({GOOD})),)),
+            (),
+            frozenset({GOOD}),
+        ),
+        # some Linux machine takes it, though not the oldest that the target stands for
+        (_package(GOOD, NEWER), (LATER, PURE), frozenset()),
+        # and a source distribution is what an installer without a fitting wheel builds
+        (_package(GOOD, SOURCE), (PURE, SDIST), frozenset()),
         (_package(files=(LockedFile(filename="app-1.0.whl", digests=frozenset({EVIL})),)), (), frozenset({EVIL})),
     ],
 )
@@ -108,6 +125,15 @@ def test_the_files_of_an_item_are_the_owners(
 
     assert (item.artifacts, item.missing_digests, item.upstream, item.location) == (artifacts, missing, "pypi", HERE)
     assert item.source_only is False
+
+
+def test_a_lock_that_leads_elsewhere_is_told() -> None:
+    """An installer asks the URL of the lock: it must be on the host of the owner's files, whatever the digest."""
+    places = ("https://files.example.org/other/path.whl", "https://evil.example.org/x.whl", "http://169.254.169.254/x")
+    digest = frozenset({GOOD})
+    files = tuple(LockedFile(filename=PURE.filename, digests=digest, url=url) for url in places)
+
+    assert _plan(_package(files=files)).elsewhere == ("http://169.254.169.254/x", "https://evil.example.org/x.whl")
 
 
 def test_only_files_for_other_targets_is_source_only() -> None:

@@ -68,6 +68,23 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_spec_that_is_a_link_out_is_not_quoted(tmp_path: Path) -> None:
+    """A pull request can't make a check print a file of the machine; a link to a file beside it is fine."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "netrc").write_text("machine x login me password CANARY\n")
+    (project / "requirements.txt").symlink_to(tmp_path / "netrc")
+    (project / "base.txt").write_text("a\n")
+    (project / "link.txt").symlink_to("base.txt")
+
+    (spec,) = read_specs([Path("link.txt")], project)
+
+    assert [r.name for r in spec.requirements] == ["a"]
+    assert _refusal(project, "requirements.txt") == [
+        f"requirements.txt: is a link that leads outside {project}: name the file itself"
+    ]
+
+
 def test_problems_of_all_files_come_together(tmp_path: Path) -> None:
     """A missing file, a folder, a device and a broken one are told in one go."""
     (tmp_path / "folder.txt").mkdir()
