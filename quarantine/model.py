@@ -95,7 +95,7 @@ def parse_wheel_name(filename: str) -> tuple[NormalizedName, Version, BuildTag, 
     before they are made. The names of real wheels stand for a few dozen at most.
     """
     if not _FILENAME.fullmatch(filename):
-        raise ValueError(f"{filename[:100]!a} is not the name of a wheel: expected up to 255 ASCII letters and digits")
+        raise ValueError(f"{filename[:100]!a} is not the name of a wheel: up to 255 of A-Z a-z 0-9 . _ + ! -")
     stem = filename.removesuffix(".whl")
     if math.prod(part.count(".") + 1 for part in stem.rsplit("-", 3)[1:]) > _MAX_TAGS:
         raise ValueError(f"{filename[:100]!a} stands for more than {_MAX_TAGS} tags")
@@ -752,7 +752,8 @@ class Receipt:
 class CheckResult:
     """The verdict of one run, whole. `preconditions` hold what must be so before any evidence counts.
 
-    `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written; `project` is
+    `before` and `after` are the options that were given before and after the command, for commands to do next (quoted
+    for a shell, each with a space in front). `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written; `project` is
     who the verdict is for, "" where nobody said.
     """
 
@@ -766,5 +767,7 @@ class CheckResult:
     snapshot: Snapshot | None
     unverifiable: tuple[Unverifiable, ...] = ()
     lock: str | None = None
+    before: str = ""
+    after: str = ""
     receipt: Receipt | None = None
     project: str = ""

@@ -32,6 +32,7 @@ __all__ = [
     "policy",
     "policy_files",
     "policy_sha256",
+    "probe_cache",
     "probe_folder",
     "probe_index",
     "uv_version",
@@ -207,14 +208,19 @@ def uv_version() -> str:
         raise UpstreamError("uv is not installed") from None
 
 
+def probe_cache(folder: Path) -> str:
+    """The folder, after it was found to be ours alone and writable; UpstreamError otherwise."""
+    from quarantine.io.cache import private_folder  # noqa: PLC0415  # imported where it is used
+
+    return probe_folder(private_folder(folder))
+
+
 def probe_folder(folder: Path) -> str:
     """The folder, after a file was written to it and taken away; UpstreamError when that can't be done."""
     import tempfile  # noqa: PLC0415  # imported where it is used
 
-    from quarantine.io.cache import private_folder  # noqa: PLC0415
-
     try:
-        private_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -121,7 +121,7 @@ class SimpleIndex:
             if cached is not None and _is(artifact, cached):
                 found[artifact.filename] = cached
             else:
-                missing[f"{artifact.url}.metadata"] = artifact
+                missing[_metadata_url(artifact.url)] = artifact
         if missing and self._offline:
             raise UpstreamError(f"offline: the metadata of {len(missing)} files is not in the cache")
         requests = [self._metadata_request(url) for url in missing]
@@ -290,3 +290,9 @@ def _total(response: "Response") -> int:
     if not (total.isascii() and total.isdecimal() and len(total) < 16):
         raise UpstreamError(f"{response.url} doesn't say how large it is")
     return int(total)
+
+
+def _metadata_url(url: str) -> str:
+    """Where a file's metadata lies (PEP 658): beside the file, so before the query of a signed address."""
+    path, mark, query = url.partition("?")
+    return f"{path}.metadata{mark}{query}"

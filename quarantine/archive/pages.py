@@ -328,7 +328,7 @@ def _stem(stem: str) -> tuple[NormalizedName, Version]:
     return project, version
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)  # up to 500 tags each
 def _wheel_tags(tags: str) -> frozenset[Tag]:
     return parse_wheel_name(f"x-0-{tags}.whl")[3]
 

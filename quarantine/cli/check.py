@@ -1,6 +1,7 @@
 """`quarantine check`: judge environments before they are built."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,13 +76,21 @@ def command(
     from quarantine.audit.record import new_id  # noqa: PLC0415
     from quarantine.pipeline.check import CheckRequest, check  # noqa: PLC0415
     from quarantine.report.render import render  # noqa: PLC0415
+    from quarantine.report.view import headline  # noqa: PLC0415
 
     sinks = tuple(_sink(text) for text in reports) or (("text", None),)
     if sum(file is None for _, file in sinks) > 1:
         raise UsageError("two reports for standard output: give all but one a file, as in --report sarif=FILE")
     if lock is not None:
         _check_lock(lock, specs)
+    expected = None if expect_policy is None else expect_policy.removeprefix("sha256:").lower()
+    if expected is not None and (len(expected) != 64 or not set(expected) <= set("0123456789abcdef")):
+        raise UsageError(f"--expect-policy {expect_policy!a}: expected the 64 hexadecimal digits of a sha256")
     settings = session.settings
+    if settings.file is None:
+        session.say(
+            "no quarantine.yaml found: the shipped policy is in force (quarantine init writes one to start from)"
+        )
     _check_sinks([file for _, file in sinks if file is not None], lock, specs, settings)
     policy = wiring.policy(settings, session.now)
     request = CheckRequest(
@@ -90,7 +99,7 @@ def command(
         targets=tuple(dict.fromkeys(map(_target, targets))) or settings.targets,
         policy=policy,
         policy_sha256=wiring.policy_sha256(settings, policy),
-        expected_policy=None if expect_policy is None else expect_policy.removeprefix("sha256:").lower(),
+        expected_policy=expected,
         stage=stage or policy.default_stage("check" if lock is None else "lock"),
         project=settings.project,
         advisory_max_age=settings.advisory_max_age,
@@ -98,6 +107,8 @@ def command(
         lock=lock,
         stream=f"log-checks/{settings.project.lower()}-{session.now:%Y-%m}",
         entry_id=new_id(session.now, os.urandom(10)),
+        before="" if session.config_option is None else f" --config {shlex.quote(session.config_option)}",
+        after="".join(f" --target {shlex.quote(target)}" for target in targets),
         actor=wiring.local_actor(),
         tool_version=__version__,
     )
@@ -108,6 +119,8 @@ def command(
             session.write(render(kind, result, width=session.width, colour=session.colour))
         else:
             ports.write(file, render(kind, result).encode())
+    if all(file is not None for _, file in sinks):
+        session.say(headline(result))
     _tell_ci(session, result)
     return result.verdict.exit_status
 

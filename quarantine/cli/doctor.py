@@ -69,7 +69,7 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
     yield _ask(
         "store", lambda: wiring.probe_folder(settings.store), f"make {settings.store} writable, or set another `store:`"
     )
-    yield _ask("cache", lambda: wiring.probe_folder(settings.cache), "set QUARANTINE_CACHE to a writable folder")
+    yield _ask("cache", lambda: wiring.probe_cache(settings.cache), "set QUARANTINE_CACHE to a writable folder")
     yield _ask("audit log", lambda: _audit(session), "run `quarantine audit verify` and look at what it names")
     if offline:
         return
@@ -108,7 +108,14 @@ def _advisories(session: Session) -> str:
 
 def _audit(session: Session) -> str:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.audit.chain import Tampered, verify  # noqa: PLC0415
+    from quarantine.errors import IntegrityError  # noqa: PLC0415
 
     log = wiring.audit_log(session.settings)
-    streams = log.streams()
-    return f"{len(streams)} streams in {session.settings.store}"
+    entries = 0
+    for stream in log.streams():
+        verified = verify(stream, log.lines(stream), now=session.now)
+        if isinstance(verified, Tampered):
+            raise IntegrityError(f"{log.place(stream, verified.line)}: {verified}")
+        entries += verified.entries
+    return f"{entries} entries in {session.settings.store}, every one linked to the one before it"

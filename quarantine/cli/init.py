@@ -66,6 +66,8 @@ def command(session: Session, folder: Path, project: str | None, advisories: str
         for path in sorted(shipped("allowlists").iterdir())
         if path.suffix == ".yaml"
     }
+    if os.path.lexists(folder / "requirements.txt"):
+        del files["requirements.txt"]  # an example is no use where there is something to check
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         raise UsageError(f"{folder / there[0]} is there already: choose another folder, or move it away")

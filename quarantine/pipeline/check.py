@@ -33,7 +33,7 @@ from quarantine.model import (
     combine,
 )
 from quarantine.pipeline.evidence import Judge, nearest_versions
-from quarantine.pipeline.locked import Plan, plan_locked
+from quarantine.pipeline.locked import Plan, plan_locked, unclosed
 from quarantine.pipeline.pages import Pages
 from quarantine.pipeline.read import read_specs
 from quarantine.pipeline.resolve import Resolve
@@ -77,6 +77,8 @@ class CheckRequest:
     lock: Path | None
     stream: str
     entry_id: str
+    before: str
+    after: str
     actor: Mapping[str, Json]
     tool_version: str
 
@@ -127,6 +129,8 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         items=judged,
         policy_sha256=request.policy_sha256,
         snapshot=judge.snapshot,
+        before=request.before,
+        after=request.after,
         unverifiable=tuple(entry for spec in specs for entry in spec.unverifiable),
     )
     # (6) to (8)
@@ -192,7 +196,8 @@ def _plan(spec: EnvironmentSpec, target: Target, subject: int, judge: Judge, res
     try:
         if spec.locked is not None:
             resolve.tell(f"{spec.file}: reading index pages for {target}")
-            return plan_locked(spec, target, subject, resolve.pages)
+            plan = plan_locked(spec, target, subject, resolve.pages)
+            return replace(plan, outcomes=(*plan.outcomes, *unclosed(spec, plan, target, resolve.pages)))
         resolve.tell(f"{spec.file}: resolving for {target}")
         plan = resolve.plan(spec, target, subject)
         fixes = _young_fixes(plan, judge, target, resolve.pages)

@@ -32,6 +32,8 @@ __all__ = ["Judge", "nearest_versions"]
 
 # What refuses a name as such: no other version of it can pass.
 _NAME_RULES = frozenset({"repository", "reserved-name", "typosquat", "project-status", "direct-reference"})
+# What no other version mends, because it is about the lock.
+_LOCK_RULES = frozenset({"integrity"})
 _CHUNK = 8
 
 
@@ -113,7 +115,8 @@ def nearest_versions(judged: Sequence[JudgedItem], judge: Judge, pages: Pages, t
 
 def _another_could_pass(entry: JudgedItem, judge: Judge) -> bool:
     broken = {o.rule for o in entry.outcomes if o.kind in (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)}
-    return not judge.void and entry.item.reference is None and not broken & _NAME_RULES
+    hopeless = _NAME_RULES | (_LOCK_RULES if entry.item.locked else frozenset())
+    return not judge.void and entry.item.reference is None and not broken & hopeless
 
 
 def _nearest(entry: JudgedItem, items: Collection[Item], judge: Judge, pages: Pages, tell: Tell) -> Version | None:

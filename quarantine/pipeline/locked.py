@@ -3,7 +3,7 @@
 A lock is taken as it stands, and believed as far as the owners of its names list its digests.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from quarantine.pipeline.pages import Pages
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
-__all__ = ["Plan", "plan_locked", "unfit"]
+__all__ = ["Plan", "nothing", "plan_locked", "unclosed", "unfit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,14 @@ def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
     return (Outcome(rule="resolution", kind=OutcomeKind.FAIL, message=message),)
 
 
+def nothing(spec: EnvironmentSpec, target: Target, items: Collection[object]) -> tuple[Outcome, ...]:
+    """Why there is nothing to judge, where there is nothing: a verdict over nothing is undecided, and has a reason."""
+    if items or spec.unverifiable:
+        return ()
+    message = f"nothing in {spec.file} applies to {target}, so there is nothing to judge: check it for another target"
+    return (Outcome(rule="resolution", kind=OutcomeKind.UNKNOWN, message=message),)
+
+
 def plan_locked(spec: EnvironmentSpec, target: Target, subject: int, pages: Pages) -> Plan:
     """The items of a lock: what it pins for the target, joined with what the owners' pages list."""
     chosen = [package for package in spec.locked or () if target.allows(package.marker)]
@@ -57,14 +65,65 @@ def plan_locked(spec: EnvironmentSpec, target: Target, subject: int, pages: Page
     for package in chosen:
         for name in package.requires:
             requirers.setdefault(name, []).append(pypi_purl(package.name, package.version))
-    items = [
-        replace(
-            _item(package, found.get(package.name), target, subject),
-            required_by=tuple(dict.fromkeys(requirers.get(package.name, ()))),
+    items: list[Item] = []
+    outcomes = list(unfit(spec, target))
+    for package in chosen:
+        page = found.get(package.name)
+        item = _item(package, page, target, subject)
+        if item.source_only and page is not None and _has_wheel(page, package, target):
+            outcomes.append(_lacks_wheel(spec, package, target))
+        else:
+            items.append(replace(item, required_by=tuple(dict.fromkeys(requirers.get(package.name, ())))))
+    return Plan(items=tuple(items), outcomes=tuple(outcomes) or nothing(spec, target, items))
+
+
+def unclosed(spec: EnvironmentSpec, plan: Plan, target: Target, pages: Pages) -> tuple[Outcome, ...]:
+    """Why hashed requirements pin less than what gets installed, where they do: some installers resolve the rest.
+
+    A lock file's own formats aren't resolved by anybody; a list of hashed requirements is only as closed as its
+    packages' metadata say. UpstreamError when that can't be had.
+    """
+    if spec.format != "requirements":
+        return ()
+    pinned = {package.name for package in spec.locked or ()}
+    required, silent = pages.required(plan.items, target)
+    outcomes = [
+        Outcome(
+            rule="locked",
+            kind=OutcomeKind.FAIL,
+            message=f"{spec.file} doesn't pin {name}, which {requirers[0].name} requires: "
+            "an installer refuses that, or takes any version; lock the file again with all that it needs",
+            location=requirers[0].location,
         )
-        for package in chosen
+        for name, requirers in sorted(required.items())
+        if name not in pinned
     ]
-    return Plan(items=tuple(items), outcomes=unfit(spec, target))
+    outcomes += [
+        Outcome(
+            rule="locked",
+            kind=OutcomeKind.UNKNOWN,
+            message=f"what {item.name} {item.version} requires can't be read, so whether {spec.file} pins it isn't known",
+            location=item.location,
+        )
+        for item in silent
+    ]
+    return tuple(outcomes)
+
+
+def _has_wheel(page: IndexPage, package: LockedPackage, target: Target) -> bool:
+    listed = () if package.version is None else page.of_version(package.version)
+    return any(artifact.fits(target) for artifact in listed)
+
+
+def _lacks_wheel(spec: EnvironmentSpec, package: LockedPackage, target: Target) -> Outcome:
+    """The refusal of a lock that leaves out the wheel that there is: it was made for something else."""
+    return Outcome(
+        rule="resolution",
+        kind=OutcomeKind.FAIL,
+        message=f"{spec.file} lists no wheel of {package.name} {package.version} for {target}, though there is one: "
+        "lock it again for this target, or check it for the target that it was made for (--target)",
+        location=package.location,
+    )
 
 
 def _item(package: LockedPackage, page: IndexPage | None, target: Target, subject: int) -> Item:

@@ -36,10 +36,40 @@ class Pages:
         """The owner's page of one name."""
         return self.get((name,))[name]
 
+    def required(
+        self, items: Iterable[Item], target: Target
+    ) -> tuple[Mapping[NormalizedName, tuple[Item, ...]], tuple[Item, ...]]:
+        """Every name that the items require on the target, with those that do; and the items that don't say.
+
+        UpstreamError when metadata can't be had.
+        """
+        by_file = self._by_file(items)
+        found: dict[NormalizedName, tuple[Item, ...]] = {}
+        silent: list[Item] = []
+        for filename, text in self._metadata(by_file).items():
+            if text is None:
+                silent.append(by_file[filename])
+                continue
+            for line in parse_metadata(filename, text).requires:
+                if line.name is not None and line.applies_to(target):
+                    found[line.name] = (*found.get(line.name, ()), by_file[filename])
+        return found, tuple(silent)
+
+    def _by_file(self, items: Iterable[Item]) -> Mapping[str, Item]:
+        """One wheel of each item: all wheels of a version are built from one source, and say the same."""
+        wheels = ((item, next((a for a in item.artifacts if a.is_wheel), None)) for item in items)
+        return {wheel.filename: item for item, wheel in wheels if wheel is not None}
+
+    def _metadata(self, by_file: Mapping[str, Item]) -> Mapping[str, bytes | None]:
+        wheels = [
+            artifact for name, item in by_file.items() for artifact in item.artifacts if artifact.filename == name
+        ]
+        return self._index.metadata(wheels, self._tell)
+
     def requirers(self, names: frozenset[NormalizedName], items: Iterable[Item], target: Target) -> Requirers:
         """Which of the items require each of the names on the target. UpstreamError when metadata can't be had."""
-        by_file = {item.artifacts[0].filename: item for item in items if item.artifacts}
-        texts = self._index.metadata([item.artifacts[0] for item in by_file.values()], self._tell)
+        by_file = self._by_file(items)
+        texts = self._metadata(by_file)
         found: dict[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]] = {}
         for filename, text in texts.items():
             if text is None:

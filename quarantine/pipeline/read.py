@@ -39,6 +39,7 @@ def _read_spec(path: Path, working_directory: Path) -> EnvironmentSpec:
     absolute = _real((base / path).parent) / path.name
     root = base if absolute.is_relative_to(base) else absolute.parent
     name = absolute.relative_to(root).as_posix()
+    _must_be_a_file(absolute, Location(file=str(path)))
     if not _real(absolute).is_relative_to(root):
         # whoever wrote the link isn't whoever may read what it leads to
         raise _problem(Location(file=str(path)), f"is a link that leads outside {root}: name the file itself")
@@ -83,13 +84,18 @@ def _problem(location: Location, message: str) -> SpecError:
     return SpecError([Problem(file=location.file, line=location.line, column=location.column, message=message)])
 
 
+def _must_be_a_file(path: Path, asked_at: Location, what: str = "") -> None:
+    """SpecError for a folder, a pipe or a device: opening one could wait for ever."""
+    if os.path.isdir(path):  # noqa: PTH112  # False for a name that no system call takes, where pathlib raises
+        raise _problem(asked_at, f"{what}is a folder: expected an environment file, such as requirements.txt")
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        raise _problem(asked_at, f"{what}is not a regular file: expected an environment file")
+
+
 def _read(path: Path, asked_at: Location, wanted: str = "") -> bytes:
     what = f"{wanted!a} " if wanted else ""
+    _must_be_a_file(path, asked_at, what)
     try:
-        if path.is_dir():
-            raise _problem(asked_at, f"{what}is a folder: expected an environment file, such as requirements.txt")
-        if path.exists() and not path.is_file():
-            raise _problem(asked_at, f"{what}is not a regular file: expected an environment file")
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:

@@ -24,7 +24,7 @@ from quarantine.model import (
     Target,
     pypi_purl,
 )
-from quarantine.pipeline.locked import Plan, unfit
+from quarantine.pipeline.locked import Plan, nothing, unfit
 from quarantine.pipeline.pages import Pages, Requirers
 from quarantine.policy.stage import StagePolicy
 from quarantine.ports import PythonResolver, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
@@ -80,9 +80,11 @@ class Resolve:
     ) -> Plan:
         """What the spec comes to. `fixes` lets the resolver take security fixes, up to an instant each."""
         asked = _Asked(tuple(r for r in spec.requirements if r.applies_to(target)), target, subject)
+        own = tuple(r for r in spec.constraints if r.applies_to(target) and r.reference is None)
+        asked = replace(asked, constraints=own)
         referenced = asked.references()
         if not asked.named:
-            return Plan(items=referenced, outcomes=unfit(spec, target))
+            return Plan(items=referenced, outcomes=unfit(spec, target) or nothing(spec, target, referenced))
         explanation = ""
         for mode in self._modes(spec, asked, fixes):
             answer = self._solve(asked, mode)
@@ -273,11 +275,11 @@ class Resolve:
         if not fitting:
             return "source-only" if offered else ""
         if self.stage.denies(page.name) and version in self.stage.refused_versions(page):
-            return "deny-entry"
+            return "the policy's lists"
         times = [artifact.upload_time for artifact in fitting if artifact.upload_time is not None]
         if times and min(times) > self.now - self.stage.minimum_age_of(page.upstream):
             return "minimum-age"
-        return "dependencies"
+        return "other requirements"
 
     def _unsatisfiable(self, explanation: str, spec: EnvironmentSpec, asked: "_Asked") -> Plan:
         """No solution even as written: say why and where, and judge what the user pinned by hand all the same."""
@@ -285,18 +287,19 @@ class Resolve:
         items = []
         for name, page in found.items():
             pinned = _exact(asked.specifier(name))
-            listed = () if page is None or pinned is None else page.of_version(pinned)
-            if page is None or not listed:
+            if pinned is None and not self.stage.denies(name):
                 continue
+            listed = () if page is None or pinned is None else page.of_version(pinned)
             artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
             item = Item(
                 name=name,
                 version=pinned,
-                upstream=page.upstream,
-                status=page.status,
+                upstream=None if page is None else page.upstream,
+                status="active" if page is None else page.status,
                 artifacts=artifacts,
                 subjects=(asked.subject,),
-                source_only=not any(artifact.fits(asked.target) for artifact in artifacts),
+                source_only=bool(listed) and not any(artifact.fits(asked.target) for artifact in artifacts),
+                contradiction="" if listed or page is None else _unlisted(pinned, page),
             )
             items.append(asked.located(item))
         outcome = Outcome(
@@ -316,6 +319,7 @@ class _Asked:
     requirements: tuple[Requirement, ...]
     target: Target
     subject: int
+    constraints: tuple[Requirement, ...] = ()
     named: tuple[Requirement, ...] = field(init=False)
     by_name: Mapping[NormalizedName, tuple[Requirement, ...]] = field(init=False)
 
@@ -344,9 +348,9 @@ class _Asked:
         )
 
     def specifier(self, name: NormalizedName) -> SpecifierSet:
-        """The versions that the user's own lines accept."""
+        """The versions that the user's own lines accept, constraints included."""
         specifier = SpecifierSet()
-        for requirement in self.by_name.get(name, ()):
+        for requirement in (*self.by_name.get(name, ()), *(r for r in self.constraints if r.name == name)):
             specifier &= requirement.specifier
         return specifier
 
@@ -367,6 +371,17 @@ class _Asked:
 def _constraint(requirement: Requirement) -> str:
     marker = "" if requirement.marker is None else f" ; {requirement.marker}"
     return f"{requirement.name}{requirement.specifier}{marker}"
+
+
+def _unlisted(version: Version | None, page: IndexPage) -> str:
+    """Why there is no file of a version: what a person would want to know of it."""
+    if version is None:
+        return "no version of it was chosen, because the file as a whole has no solution"
+    if version.local is not None:
+        return (
+            f"{page.upstream} lists no {version}: local versions come from indexes of their own, which the policy names"
+        )
+    return f"{page.upstream} lists no version {version}: it was never there, or was taken down"
 
 
 def _exact(specifier: SpecifierSet) -> Version | None:

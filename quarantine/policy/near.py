@@ -1,7 +1,7 @@
 """Names that could be taken for a well-known one: one slip of the finger away, or dressed up as its variant.
 
-The cost of a look-up depends on the length of the longest known name, not on the length of the name asked about nor on
-how many are known: both sides are reduced to what is left after dropping one character, and only equal remains compare.
+A slip touches two neighbouring characters at most, so it leaves the first half of a name as it was, or the second. Only
+known names that share one of these are compared with the name asked about, and none with one that is longer than all.
 """
 
 from collections import defaultdict
@@ -19,16 +19,16 @@ _SUFFIXES = ("-python", "-python3", "-py", "-py3")
 class NearNames:
     """A set of well-known names (in normalised form), and which of them another name resembles."""
 
-    __slots__ = ("_by_form", "_by_remains", "_longest")
+    __slots__ = ("_by_form", "_by_half", "_longest")
 
     def __init__(self, known: Iterable[str]) -> None:
         names = sorted({name for name in known if len(name) >= MIN_LENGTH})
         self._longest = max(map(len, names), default=0)
-        self._by_remains: dict[str, list[str]] = defaultdict(list)
+        self._by_half: dict[tuple[int, str], list[str]] = defaultdict(list)
         self._by_form: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            for remains in _remains(name):
-                self._by_remains[remains].append(name)
+            for half in _halves(name, len(name)):
+                self._by_half[half].append(name)
             for form in _forms(name):
                 self._by_form[form].append(name)
 
@@ -42,8 +42,10 @@ class NearNames:
             return ()
         near = {known for form in _forms(name) for known in self._by_form.get(form, ())}
         if len(name) <= self._longest + 1:
-            similar = {known for remains in _remains(name) for known in self._by_remains.get(remains, ())}
-            near |= {known for known in similar if _one_edit(name, known)}
+            lengths = range(max(len(name) - 1, MIN_LENGTH), len(name) + 2)
+            halves = (half for length in lengths for half in _halves(name, length))
+            similar = {known for half in halves for known in self._by_half.get(half, ())}
+            near |= {known for known in similar - {name} if _one_edit(name, known)}
         return tuple(sorted(near - {name}))
 
 
@@ -65,9 +67,10 @@ def _root(name: str) -> str:
     return name
 
 
-def _remains(name: str) -> list[str]:
-    """The name, and what is left of it after dropping each of its characters."""
-    return [name, *[name[:position] + name[position + 1 :] for position in range(len(name))]]
+def _halves(name: str, length: int) -> tuple[tuple[int, str], tuple[int, str]]:
+    """What a name has in common, one or the other, with every name of `length` characters that is one slip away."""
+    size = length // 2 - 1
+    return (length, name[:size]), (-length, name[-size:])
 
 
 def _one_edit(left: str, right: str) -> bool:

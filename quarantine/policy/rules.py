@@ -76,7 +76,7 @@ def preconditions(
     """
     rule = "advisory-snapshot"
     if snapshot is None:
-        return (unknown(rule, f"no advisories: {problem or 'there is no snapshot'}: run advisories sync"),)
+        return (unknown(rule, f"no advisories: {problem or 'there is no snapshot: run advisories sync'}"),)
     as_of = snapshot.as_of
     evidence = {"sha256": snapshot.sha256, "as_of": None if as_of is None else instant(as_of)}
     if not snapshot.complete:

@@ -54,7 +54,7 @@ def _index_option(stage: StagePolicy, directive: Directive) -> Outcome:
             passed(rule, f"{directive.option} is harmless by policy", option=directive.option), directive.location
         )
     message = (
-        f"{directive.text} would change where packages come from or how they are trusted: expected none of that in the "
+        f"{directive.text} would change what is installed from where, or how it is trusted: expected none of that in the "
         "file; remove the line, the policy names the upstreams"
     )
     return _at(failed(rule, message, option=directive.option), directive.location)

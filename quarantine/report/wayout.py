@@ -61,7 +61,9 @@ def _versions(result: CheckResult) -> Iterator[Step]:
             continue
         pin = escape(f"{judged.item.name}=={judged.nearest}")
         place = requirers.place(judged.item)
-        if judged.item.location is not None:
+        if judged.item.locked:
+            yield _lock_again(judged, pin)
+        elif judged.item.location is not None:
             yield Step(f"edit {escape(str(place))}: {pin}")
         elif place is not None:
             yield Step(f"constrain to {pin} (pulled in by {escape(str(place))})")
@@ -69,14 +71,23 @@ def _versions(result: CheckResult) -> Iterator[Step]:
             yield Step(f"constrain to {pin}")
 
 
+def _lock_again(judged: JudgedItem, pin: str) -> Step:
+    """Locks aren't edited by hand."""
+    location = judged.item.location
+    if location is not None and location.file.rpartition("/")[2] == "uv.lock":
+        return Step(f"lock again with {pin}", f"uv lock --upgrade-package {pin}")
+    return Step(f"lock again with {pin}")
+
+
 def _lock(result: CheckResult) -> Iterator[Step]:
-    if result.lock is not None:
+    files = {subject.file for subject in result.subjects}
+    if result.lock is not None or len(files) != 1:
         return
-    for subject in result.subjects:
-        refused = any(o.rule == _LOCKED_RULE and o.kind is OutcomeKind.FAIL for o in subject.outcomes)
-        if not subject.locked and (refused or result.verdict is Verdict.ALLOWED):
-            command = f"quarantine check {_path(subject.file)} --lock pylock.toml"
-            yield Step("write the lock to build from: an unlocked file proves nothing about a later build", command)
+    refused = any(o.rule == _LOCKED_RULE and o.kind is OutcomeKind.FAIL for s in result.subjects for o in s.outcomes)
+    if not result.subjects[0].locked and (refused or result.verdict is Verdict.ALLOWED):
+        command = f"quarantine{result.before} check {_path(*files)}{result.after} --lock pylock.toml"
+        what = "write the lock to build from: an unlocked file proves nothing about a later build"
+        yield Step(what, escape(command))
 
 
 def _exceptions(result: CheckResult) -> Iterator[Step]:

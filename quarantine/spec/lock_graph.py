@@ -1,11 +1,10 @@
 """Under which conditions a lock's roots reach its packages.
 
 A condition is a set of paths, a path the set of markers on its way: a package is reached where all markers of one of
-its paths hold. Paths that another one makes superfluous are dropped. Where a package has more than a few paths it is
-taken as reached always, which can only make it be judged more often.
+its paths hold. Paths that another one makes superfluous are dropped. Where a package has more than a few paths, or its
+condition keeps changing, it is taken as reached always, which can only make it be judged more often.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ __all__ = ["Edge", "conditions"]
 
 MAX_PATHS = 12
 MAX_MARKERS = 8
+MAX_CHANGES = 64
 _ALWAYS: frozenset[frozenset[str]] = frozenset({frozenset()})
 
 Paths = frozenset[frozenset[str]]
@@ -32,19 +32,25 @@ def conditions(start: Iterable[Edge], edges: Mapping[object, Sequence[Edge]]) ->
     The conditions only grow, and there are finitely many, so that cycles come to an end.
     """
     reached: dict[object, Paths] = {}
-    waiting: deque[object] = deque()
+    changes: dict[object, int] = {}
+    waiting: dict[object, None] = {}  # in order, each once
 
     def reach(edge: Edge, through: Paths) -> None:
         known = reached.get(edge.target, frozenset())
-        grown = _with(known, through, edge.marker)
+        if known == _ALWAYS:
+            return
+        changed = changes.get(edge.target, 0)
+        grown = _with(known, through, edge.marker) if changed < MAX_CHANGES else _ALWAYS
         if grown != known or edge.target not in reached:
             reached[edge.target] = grown
-            waiting.append(edge.target)
+            changes[edge.target] = changed + 1
+            waiting[edge.target] = None
 
     for edge in start:
         reach(edge, _ALWAYS)
     while waiting:
-        node = waiting.popleft()
+        node = next(iter(waiting))
+        del waiting[node]
         for edge in edges.get(node, ()):
             reach(edge, reached[node])
     return reached

@@ -148,6 +148,9 @@ def _long(word: str) -> tuple[str, str | None]:
 def _short(word: str) -> tuple[str, str | None]:
     if word[:2] not in _SHORT:
         raise ValueError(_unknown(word[:2]))
+    if word[2:3] == "=":
+        # pip takes the "=" as part of the value, uv does not
+        raise ValueError(f"'=' behind {word[:2]}, which installers read differently: write a blank there")
     return _SHORT[word[:2]], word[2:] or None
 
 

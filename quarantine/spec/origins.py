@@ -7,7 +7,7 @@ judged before it is trusted.
 from collections.abc import Iterator, Mapping
 
 from quarantine.model import Directive, Location, Unverifiable
-from quarantine.spec.text import redact
+from quarantine.spec.redact import names_a_secret, redact
 from quarantine.spec.toml import Toml
 
 __all__ = ["origins"]
@@ -114,7 +114,7 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
         case dict() if depth:
             for place, (key, inner) in enumerate(value.items()):
                 yield f"{', ' if place else ''}{key} = "
-                yield from _pieces(inner, depth - 1)
+                yield from ("***",) if names_a_secret(key) else _pieces(inner, depth - 1)
         case list() if depth:
             for place, inner in enumerate(value):
                 yield ", " if place else ""

@@ -5,12 +5,12 @@ All extras and dependency groups of a lock are judged together, so what its mark
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from packaging.markers import Marker
 from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockValidationError
 from packaging.specifiers import SpecifierSet
-from packaging.utils import NormalizedName, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from quarantine.model import (
@@ -24,9 +24,11 @@ from quarantine.model import (
     SourceFile,
     parse_name,
 )
+from quarantine.spec.filenames import file_of, filename_of
 from quarantine.spec.markers import IN_LOCKS, decidable, shallow
-from quarantine.spec.requirement import HASH_DIGITS, digest
-from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote, redact
+from quarantine.spec.redact import redact
+from quarantine.spec.requirement import digest, fragment_digests
+from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote
 from quarantine.spec.toml import Toml, load_toml
 
 __all__ = ["read"]
@@ -79,7 +81,7 @@ def _validated(document: Toml, problems: Problems) -> Pylock:
     if isinstance(packages, list) and len(packages) > MAX_REQUIREMENTS:
         problems.add(document.file, document.line("packages"), f"more than {MAX_REQUIREMENTS} packages")
         raise problems.error()
-    for line, message in _markers_too_deep(document):
+    for line, message in (*_markers_too_deep(document), *_bad_names(document)):
         problems.add(document.file, line, message)
     problems.check()
     try:
@@ -128,6 +130,35 @@ def _markers_too_deep(document: Toml) -> Sequence[tuple[int | None, str]]:
     return found
 
 
+def _bad_names(document: Toml) -> Iterator[tuple[int | None, str]]:
+    """Files whose names the model would take on trust, or would be kept busy by: it is not asked to read them."""
+    packages = document.value.get("packages")
+    if not isinstance(packages, list):
+        return
+    for package, line in zip(packages, _package_lines(document, len(packages)), strict=True):
+        if not isinstance(package, dict):
+            continue
+        wheels = package.get("wheels")
+        for file in (*(wheels if isinstance(wheels, list) else ()), package.get("sdist")):
+            try:
+                if isinstance(file, dict) and not _is_named_well(file):
+                    continue  # of another shape, or unnamed: the model says so
+            except ValueError as error:
+                name = package.get("name")
+                yield line, f"package {quote(name)}: {error}" if isinstance(name, str) else str(error)
+
+
+def _is_named_well(file: Mapping[str, object]) -> bool:
+    """Whether the file has one name, False where there is none to tell; ValueError where it has two, or a bad one."""
+    url, path, said = (file.get(key) for key in ("url", "path", "name"))
+    names = [text for text in (url, path, said) if isinstance(text, str)]
+    if not names:
+        return False
+    url, path, said = (text if isinstance(text, str) else None for text in (url, path, said))
+    file_of(filename_of(url=url, path=path, said=said))
+    return True
+
+
 def _too_deep(text: object) -> str | None:
     try:
         if isinstance(text, str):
@@ -172,7 +203,7 @@ def _locked(package: Package, file: str, line: int | None, problems: Problems) -
     files += [_file(package.sdist, problem)] if package.sdist is not None else []
     digests = {digest for locked in files for digest in locked.digests}
     if package.archive is not None:
-        digests |= _digests(package.archive.hashes, "archive", problem)
+        digests |= _digests(package.archive.hashes, package.archive.url, "archive", problem)
     reference = _reference(package)
     return LockedPackage(
         name=package.name,
@@ -190,27 +221,28 @@ def _locked(package: Package, file: str, line: int | None, problems: Problems) -
 
 def _file(given: PackageWheel | PackageSdist, problem: Problem) -> LockedFile:
     filename = given.filename
-    if not filename.isascii():
-        problem(f"file name {quote(filename)} is not ASCII")
     if given.size is not None and given.size < 0:
         problem(f"{quote(filename)} has a negative size")
     return LockedFile(
         filename=filename,
-        digests=_digests(given.hashes, filename, problem),
+        digests=_digests(given.hashes, given.url, filename, problem),
         size=given.size,
         url=None if given.url is None else redact(given.url),
     )
 
 
-def _digests(hashes: Mapping[str, str], what: str, problem: Problem) -> frozenset[Digest]:
-    """The digests that count; a sha256 is required, since verdicts speak of nothing else."""
+def _digests(hashes: Mapping[str, str], url: str | None, what: str, problem: Problem) -> frozenset[Digest]:
+    """All digests that an installer takes for a file: one that matches is enough to some.
+
+    A sha256 is required, since verdicts speak of nothing else, and a weak hash beside it is refused. Longer ones stay,
+    for the pipeline to find that no owner lists them.
+    """
     if "sha256" not in hashes:
         problem(f"{quote(what)} has no sha256 (found {quote(', '.join(sorted(hashes)))[1:-1]}): lock it again with one")
         return frozenset()
     try:
-        return frozenset(
-            digest(f"{algorithm}:{value}") for algorithm, value in hashes.items() if algorithm in HASH_DIGITS
-        )
+        given = frozenset(digest(f"{algorithm}:{value}") for algorithm, value in hashes.items())
+        return given | fragment_digests(url or "")
     except ValueError as error:
         problem(f"{quote(what)}: {error}")
         return frozenset()
@@ -218,12 +250,7 @@ def _digests(hashes: Mapping[str, str], what: str, problem: Problem) -> frozense
 
 def _version_of(files: Sequence[LockedFile], problem: Problem) -> Version | None:
     """The version that the files themselves say, for a package that the lock gives none (PEP 751 allows it)."""
-    versions = {
-        parse_wheel_filename(file.filename)[1]
-        if file.filename.endswith(".whl")
-        else parse_sdist_filename(file.filename)[1]
-        for file in files
-    }
+    versions = {file_of(file.filename)[1] for file in files}
     if len(versions) > 1:
         problem(f"its files are of several versions: {', '.join(map(str, sorted(versions)))}")
     return next(iter(versions)) if len(versions) == 1 else None

@@ -1,9 +1,11 @@
 """pyproject.toml: dependencies, optional dependencies and dependency groups, all judged together.
 
 - `requires-python`, `dynamic` and the origins that tools read from their own tables are kept: the origins as directives.
-- A reference of the project to itself (`proj[all]`) asks for nothing new, since all extras are judged already.
-- `build-system.requires` is not part of the environment: build tools go into an isolated build of the project itself,
-  which a check never runs.
+- A reference of the project to its own extras (`proj[all]`) asks for nothing new where the project stands beside it: in
+  its dependencies. Anywhere else, and with a version, installers take that name from an index, so it is judged.
+- Not judged: `build-system.requires`, since build tools go into an isolated build of the project itself, which a check
+  never runs; and the environments that tools make for themselves (`[tool.hatch.envs]`, tox, nox, cibuildwheel, ...),
+  which are not the project's. Check what such a tool installs as a requirements file of its own.
 """
 
 import hashlib
@@ -204,10 +206,15 @@ class _Reader:
             except ValueError as error:
                 self.problems.add(self.document.file, line, str(error))
                 continue
-            if self.name is not None and requirement.name == self.name and requirement.reference is None:
+            if path[0] == "project" and self._is_itself(requirement):
                 self._itself(requirement, line)
             else:
                 (self.requirements if into is None else into).append(requirement)
+
+    def _is_itself(self, requirement: Requirement) -> bool:
+        """Whether it names extras of this project and nothing else, which installers read in the same file."""
+        free = requirement.reference is None and not requirement.specifier
+        return self.name is not None and requirement.name == self.name and bool(requirement.extras) and free
 
     def _itself(self, requirement: Requirement, line: int | None) -> None:
         unknown = sorted(set(requirement.extras) - self.extras)

@@ -3,23 +3,35 @@
 Direct references are classified from their text and never looked at, so what they hold is for the policy to judge.
 """
 
+import re
 from dataclasses import replace
 from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
+from packaging.utils import NormalizedName
 
-from quarantine.model import Digest, Location, Reference, ReferenceKind, Requirement, parse_name
+from quarantine.model import Digest, Location, Reference, ReferenceKind, Requirement, parse_name, parse_wheel_name
 from quarantine.spec.markers import decidable, first_line, parse_marker, shallow
-from quarantine.spec.text import only_ascii, quote, redact
+from quarantine.spec.redact import redact
+from quarantine.spec.text import only_ascii, quote
 
-__all__ = ["HASH_DIGITS", "digest", "is_reference", "parse_pep508", "parse_python", "parse_requirement", "reference_to"]
+__all__ = [
+    "digest",
+    "fragment_digests",
+    "is_reference",
+    "parse_pep508",
+    "parse_python",
+    "parse_requirement",
+    "reference_to",
+]
 
 MAX_TEXT = 16 * 1024
 MAX_SPECIFIER = 1024
-HASH_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HASH_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+# pip looks for hashes behind any "#" or "&" of a URL; installers take those of weak algorithms as well
+_URL_HASH = re.compile(r"[#&]((?:md|sha|blake|ripemd|shake)[A-Za-z0-9_-]*)=([^&#]*)", re.IGNORECASE)
 
 _VCS = frozenset({"git", "hg", "svn", "bzr", "ssh", "sftp"})
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz")
@@ -46,7 +58,7 @@ def parse_pep508(text: str, location: Location) -> Requirement:
         extras=tuple(sorted({parse_name(extra) for extra in parsed.extras})),
         marker=None if parsed.marker is None else decidable(parsed.marker),
         reference=None if parsed.url is None else reference_to(parsed.url),
-        digests=frozenset() if parsed.url is None else _fragment_digests(parsed.url),
+        digests=frozenset() if parsed.url is None else fragment_digests(parsed.url),
         location=location,
     )
 
@@ -66,12 +78,15 @@ def parse_requirement(text: str, location: Location, *, editable: bool = False) 
     bare, extras = _split_extras(bare.strip())
     if not bare:
         raise ValueError("a reference to nothing: expected a path or a URL")
+    if "@" in condition:
+        raise ValueError(f"{quote(text)} is not a reference: an '@' stands behind its ';'")
+    digests = fragment_digests(bare)
     return Requirement(
         name=_said_name(bare),
         extras=extras,
         marker=parse_marker(condition.strip()) if condition.strip() else None,
         reference=reference_to(bare, editable=editable),
-        digests=_fragment_digests(bare),
+        digests=digests,
         location=location,
     )
 
@@ -92,10 +107,10 @@ def digest(text: str) -> Digest:
     lowered = value.lower()
     if not colon:
         raise ValueError(f"{quote(text)} is not a hash: expected sha256: and 64 hexadecimal digits")
-    if algorithm not in HASH_DIGITS:
-        raise ValueError(f"{quote(algorithm)} is not accepted as a hash: expected one of {', '.join(HASH_DIGITS)}")
-    if len(lowered) != HASH_DIGITS[algorithm] or not set(lowered) <= set("0123456789abcdef"):
-        raise ValueError(f"{quote(text)} is not a {algorithm}: {HASH_DIGITS[algorithm]} hexadecimal digits expected")
+    if algorithm not in _HASH_DIGITS:
+        raise ValueError(f"{quote(algorithm)} is not accepted as a hash: expected one of {', '.join(_HASH_DIGITS)}")
+    if len(lowered) != _HASH_DIGITS[algorithm] or not set(lowered) <= set("0123456789abcdef"):
+        raise ValueError(f"{quote(text)} is not a {algorithm}: {_HASH_DIGITS[algorithm]} hexadecimal digits expected")
     return Digest(algorithm, lowered)
 
 
@@ -167,14 +182,14 @@ def _said_name(url: str) -> NormalizedName | None:
     if not filename.endswith(".whl") or not filename.isascii():
         return None
     try:
-        return parse_wheel_filename(filename)[0]
-    except (InvalidWheelFilename, ValueError):
+        return parse_wheel_name(filename)[0]
+    except ValueError:
         return None
 
 
-def _fragment_digests(url: str) -> frozenset[Digest]:
-    parts = (part.partition("=") for part in url.partition("#")[2].split("&"))
-    return frozenset(digest(f"{algorithm}:{value}") for algorithm, _, value in parts if algorithm in HASH_DIGITS)
+def fragment_digests(url: str) -> frozenset[Digest]:
+    """The digests that a URL carries, raising ValueError for one by another algorithm, which installers would take."""
+    return frozenset(digest(f"{algorithm}:{value}") for algorithm, value in _URL_HASH.findall(url))
 
 
 # --- advice -----------------------------------------------------------------------------------------------------------
@@ -198,6 +213,8 @@ def _advice(text: str) -> str | None:
         return "a quoted string; write it without the quotes"
     if text.endswith(":"):
         return "a key of a YAML file; conda environments are not read as requirements"
+    if redact(text) != text:
+        return None  # what it holds is not to be shown in another form
     body = text.partition(";")[0]
     for wrong, right in (("=>", ">="), ("=<", "<=")):
         if wrong in body:

@@ -1,28 +1,33 @@
 """requirements.txt, with everything that pip knows of it, and nothing of it obeyed.
 
-Lines are split, joined and cut as pip does it: a form feed or U+2028 ends a line, a backslash at the end joins the next
-one, `#` after a blank begins a comment. What pip would do beyond installing named versions becomes a `Directive` or a
+Lines are joined and cut as pip does it: a backslash at the end joins the next one, `#` after a blank begins a comment.
+What pip and uv read differently is refused, since a verdict speaks of both: a form feed or U+2028, which ends a line for
+pip alone, and a comment before a backslash, which goes on in the next line for pip alone. What pip would do beyond installing named versions becomes a `Directive` or a
 `Reference`; environment variables are never expanded; includes are followed inside the root only.
 
 A file in which every requirement is pinned and hashed is a lock. Hashes on only some are a problem: pip refuses it.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quarantine.errors import SpecError
 from quarantine.model import Directive, EnvironmentSpec, Location, Needs, Requirement, SourceFile
 from quarantine.spec.hashed import as_lock
 from quarantine.spec.options import Effect, Option, effect, parse_options, split_options
+from quarantine.spec.redact import redact
 from quarantine.spec.requirement import digest, parse_requirement
-from quarantine.spec.text import MAX_REQUIREMENTS, Problems, decode, quote, redact
+from quarantine.spec.text import MAX_REQUIREMENTS, Problems, decode, quote
 
 __all__ = ["Line", "logical_lines", "read"]
 
 MAX_DEPTH = 16
 MAX_FILES = 256
 MAX_LOGICAL_LINE = 256 * 1024
+_LINE_END = re.compile(r"\r\n?|\n")
+_ENDS_FOR_PIP = re.compile(r"[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,8 @@ class Line:
     number: int
     text: str
     comment: str = ""
+    fault: tuple[int, str] | None = None
+    """What installers read differently in it: the number of the physical line, and why."""
 
 
 def read(file: str, files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
@@ -64,37 +71,50 @@ def read(file: str, files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
 
 def logical_lines(text: str) -> Iterator[Line]:
     """The logical lines of a requirements file; comments alone on a line come too, with an empty `text`."""
-    first = 0
     joined: list[str] = []
-    for number, line in _physical_lines(text):
+    lines = _LINE_END.split(text)
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
         comment = line.lstrip().startswith("#")
         if line.endswith("\\") and not comment:
-            first = first if joined else number
             joined.append(line.strip("\\"))
             continue
         # a comment ends a continuation, and must stay a comment when it is joined to something
         joined.append(f" {line}" if comment else line)
-        yield _without_comment(first if len(joined) > 1 else number, "".join(joined))
+        yield _without_comment(number - len(joined) + 1, joined)
         joined = []
     if joined:
-        yield _without_comment(first, "".join(joined))
+        yield _without_comment(len(lines) - len(joined) + (1 if lines[-1] else 0), joined)
 
 
-def _physical_lines(text: str) -> Iterator[tuple[int, str]]:
-    number = 1
-    for line in text.splitlines(keepends=True):
-        content = line.rstrip("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
-        yield number, content
-        number += line.endswith(("\n", "\r"))
-
-
-def _without_comment(number: int, line: str) -> Line:
+def _without_comment(number: int, joined: Sequence[str]) -> Line:
+    """The line that physical lines, the first of them at `number`, are joined to."""
+    line = "".join(joined)
     start = line.find("#")
     while start > 0 and not line[start - 1].isspace():
         start = line.find("#", start + 1)
+    fault = _fault(number, joined, len(line) if start < 0 else start)
     if start < 0:
-        return Line(number=number, text=line.strip())
-    return Line(number=number, text=line[:start].strip(), comment=line[start + 1 :].strip())
+        return Line(number=number, text=line.strip(), fault=fault)
+    return Line(number=number, text=line[:start].strip(), comment=line[start + 1 :].strip(), fault=fault)
+
+
+def _fault(number: int, joined: Sequence[str], comment: int) -> tuple[int, str] | None:
+    """What pip and uv read differently in a line of several physical ones, whose comment begins at an offset."""
+    end = 0
+    for place, part in enumerate(joined, start=number):
+        if (found := _ENDS_FOR_PIP.search(part)) is not None:
+            name = f"U+{ord(found[0]):04X}"
+            return (
+                place,
+                f"holds {name}, which some installers take for the end of a line or a blank, and others don't: remove it",
+            )
+        end += len(part)
+        if comment < end and place < number + len(joined) - 1:
+            return place, (
+                "a comment before the '\\' at the end of its line, which hides the next line from some installers: "
+                "remove the backslash, or the comment"
+            )
+    return None
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -131,7 +151,9 @@ class _Reader:
         notes: list[str] = []
         open_notes = False
         for line in logical_lines(text):
-            if line.text:
+            if line.fault is not None:
+                self.problems.add(file, *line.fault)
+            elif line.text:
                 self._close_notes(notes, open_notes=open_notes)
                 before = len(self.requirements)
                 self._line(line, constraint=constraint, chain=(*chain, file))
@@ -166,7 +188,7 @@ class _Reader:
             return
         editable = any(effect(option) is Effect.EDITABLE for option in options)
         if left and not (editable and left[0].startswith(";")):
-            self._problem(location, _ignored(left))
+            self._problem(location, _ignored(left, option_text))
         elif text:
             self._requirement(text, options, location, constraint=constraint, variable=variable)
         else:
@@ -277,8 +299,9 @@ def _variables(text: str) -> str:
     return ", ".join(dict.fromkeys(f"${{{name[:64]}}}" for name in names))
 
 
-def _ignored(left: tuple[str, ...]) -> str:
-    words = quote(" ".join(left))
+def _ignored(left: tuple[str, ...], whole: str) -> str:
+    # they may be the rest of a login with a blank in it, which shows in the whole only
+    words = quote(" ".join(left)) if redact(whole) == whole else "something"
     if left[0] == "-":
         return "'-' begins a list item of YAML: conda environments are not read as requirements"
     return f"{words} stands behind an option, where pip ignores it: give it a line of its own"
@@ -303,6 +326,10 @@ def _path_in_root(including: str, value: str) -> str | None:
         return None
     if "\\" in value:
         raise ValueError(f"a backslash in the path {quote(value)}: write '/' between folders")
+    if ":" in value or "#" in value:
+        # uv takes what follows a "#" for a comment; a ":" stands in logins and drives
+        mark = ":" if ":" in value else "#"
+        raise ValueError(f"a '{mark}' in the path {quote(value)}: installers read that differently; rename the file")
     steps = including.split("/")[:-1]
     below = False
     for step in value.split("/"):

@@ -1,10 +1,10 @@
-"""What every format shares: bytes to text within limits, the gathering of problems, and text without credentials."""
+"""What every format shares: bytes to text within limits, the gathering of problems, and quoting."""
 
-import re
 import unicodedata
 from collections.abc import Iterator
 
 from quarantine.errors import Problem, SpecError
+from quarantine.spec.redact import redact
 
 __all__ = [
     "MAX_BYTES",
@@ -16,7 +16,6 @@ __all__ = [
     "escape",
     "only_ascii",
     "quote",
-    "redact",
     "refusal",
 ]
 
@@ -34,9 +33,7 @@ _WIDE = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-_BLANK = re.compile(r"(\s)")
 _UTF_8 = frozenset({"utf-8", "utf8", "utf-8-sig", "u8", "ascii", "us-ascii"})
-_FRAGMENTS = ("egg=", "subdirectory=", "sha256=", "sha384=", "sha512=")
 
 
 class Problems:
@@ -145,41 +142,3 @@ def only_ascii(text: str) -> None:
             f"{quote(text)} holds {name} (U+{ord(strange):04X}): only ASCII letters, digits, '.', '-' and '_' may be "
             "used in names"
         )
-
-
-def redact(text: str) -> str:
-    """The text with the userinfo and the query of every URL in it left out.
-
-    Of a fragment only what pip reads (egg, subdirectory, hashes) stays. `git@`, which is no secret, stays too.
-    """
-    if "@" not in text and "://" not in text:
-        return text
-    return "".join(map(_redact_word, _BLANK.split(text)))
-
-
-def _redact_word(word: str) -> str:
-    head, separator, rest = word.partition("://")
-    if not separator:
-        before, at, after = word.partition("@")
-        return f"{before[: before.rfind('=') + 1]}{after}" if at and ":" in before else word
-    return f"{head}://{_redact_tail(rest)}"
-
-
-def _redact_tail(rest: str) -> str:
-    """What follows `://` of one URL."""
-    end = min((place for place in map(rest.find, "/?#") if place >= 0), default=len(rest))
-    authority, tail = rest[:end], rest[end:]
-    user, at, host = authority.rpartition("@")
-    if at:
-        authority = f"git@{host}" if user == "git" else host
-    elif "@" in tail and not authority.rpartition(":")[2].isdigit() and ":" in authority:
-        # a password with a slash in it: the authority is what follows the last "@"
-        authority, tail = "", tail.rpartition("@")[2]
-    before, _, fragment = tail.partition("#")
-    path = before.partition("?")[0]
-    kept = "&".join(part for part in fragment.split("&") if part.startswith(_FRAGMENTS))
-    inner, separator, nested = path.partition("://")
-    if separator:
-        user, at, host = nested.rpartition("@")
-        path = f"{inner}://{host if at else nested}"
-    return f"{authority}{path}{'#' + kept if kept else ''}"

@@ -8,18 +8,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import unquote
 
 import msgspec
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    NormalizedName,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from quarantine.model import (
@@ -34,16 +27,19 @@ from quarantine.model import (
     parse_name,
     parse_version,
 )
+from quarantine.spec.filenames import file_of, filename_of
 from quarantine.spec.lock_graph import Edge, conditions
 from quarantine.spec.markers import IN_LOCKS, disjunction, parse_marker
-from quarantine.spec.requirement import digest, parse_python
-from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote, redact
+from quarantine.spec.redact import redact
+from quarantine.spec.requirement import digest, fragment_digests, parse_python
+from quarantine.spec.text import MAX_LOCK_BYTES, MAX_REQUIREMENTS, Problems, escape, quote
 from quarantine.spec.toml import Toml, load_toml
 from quarantine.spec.uv_wire import Dependency, File, Lock, Manifest, Package, Source
 
 __all__ = ["read"]
 
 MAX_FORKS = 64
+MAX_EDGES = 500_000
 T = TypeVar("T")
 Problem = Callable[[str], None]
 """Keeps a message at the place that is being read."""
@@ -176,6 +172,8 @@ class _Graph:
         self._manifest = manifest
         self._problems = problems
         self._markers: dict[str, Marker | None] = {}
+        self._meant: dict[object, Sequence[Edge]] = {}
+        self._edge_count = 0
         self._by_name: dict[str, list[int]] = {}
         for place, package in enumerate(packages):
             self._by_name.setdefault(package.name, []).append(place)
@@ -185,18 +183,19 @@ class _Graph:
         """For each package the marker under which it is reached, None where it is judged always."""
         start: list[Edge] = []
         for place in self.roots:
-            start += self._edges_of_root(place)
+            package = self._packages[place]
+            groups = (*_flat(package.optional_dependencies), *_flat(package.dev_dependencies))
+            start += self._edges((*package.dependencies, *groups), place)
         for requirement in (*self._manifest.requirements, *_flat(self._manifest.dependency_groups)):
-            wanted = Dependency(name=requirement.name, marker=requirement.marker)
-            start += self._edges([wanted], None)
-        edges: dict[object, list[Edge]] = {}
+            start += self._edges([Dependency(name=requirement.name, marker=requirement.marker)], None)
+        edges: dict[object, Sequence[Edge]] = {}
         for place, package in enumerate(self._packages):
             if place in self.roots:
                 continue
             edges[place, None] = self._edges(package.dependencies, place)
             for extra, wanted_by_extra in package.optional_dependencies.items():
                 edges[place, extra] = self._edges(wanted_by_extra, place)
-        reached = conditions(start, edges)
+        reached = conditions(start, edges | self._meant)
         return [self._marker(reached, place) for place in range(len(self._packages))]
 
     def _marker(self, reached: Mapping[object, frozenset[frozenset[str]]], place: int) -> Marker | None:
@@ -206,37 +205,45 @@ class _Graph:
         known = [[marker for text in sorted(path) if (marker := self._markers[text]) is not None] for path in paths]
         return disjunction(sorted(known, key=lambda path: [str(marker) for marker in path]))
 
-    def _edges_of_root(self, place: int) -> list[Edge]:
-        package = self._packages[place]
-        wanted = (
-            *package.dependencies,
-            *_flat(package.optional_dependencies),
-            *_flat(package.dev_dependencies),
-        )
-        return self._edges(wanted, place)
-
     def _edges(self, wanted: Iterable[Dependency], place: int | None) -> list[Edge]:
-        """Edges to all packages that a dependency may mean, with its extras; a root's are followed where they start."""
+        """One edge for each dependency, to a node of its own from which all packages go on that it may mean.
+
+        Many packages depend on the same: with that node the edges add up, where they would multiply with the forks.
+        """
         edges: list[Edge] = []
+        line = self._lines[place] if place is not None else None
         for dependency in wanted:
-            targets = self._targets(dependency)
-            line = self._lines[place] if place is not None else None
-            if not targets:
+            self._count(1, line)
+            meant = (dependency.name, dependency.version, dependency.source, dependency.extra)
+            if meant not in self._meant:
+                self._meant[meant] = self._targets(dependency, line)
+            if not self._meant[meant]:
                 message = f"a dependency on {quote(dependency.name)}, which the lock does not hold: lock it again"
                 self._problems.add(self._file, line, message)
-            condition = self._condition(dependency.marker, line)
-            for target in targets:
-                if target not in self.roots:
-                    edges += [Edge((target, extra), condition) for extra in (None, *dependency.extra)]
+            edges.append(Edge(meant, self._condition(dependency.marker, line)))
         return edges
 
-    def _targets(self, dependency: Dependency) -> list[int]:
-        return [
+    def _targets(self, dependency: Dependency, line: int | None) -> Sequence[Edge]:
+        """Edges to all packages that a dependency may mean, and to those of its extras that they have."""
+        places = [
             place
             for place in self._by_name.get(dependency.name, ())
             if dependency.version in {None, self._packages[place].version}
             and dependency.source in {None, self._packages[place].source}
         ]
+        self._count(len(places) * (1 + len(dependency.extra)), line)
+        return [
+            Edge((place, extra), None)
+            for place in places
+            for extra in (None, *dependency.extra)
+            if extra is None or extra in self._packages[place].optional_dependencies
+        ]
+
+    def _count(self, more: int, line: int | None) -> None:
+        self._edge_count += more
+        if self._edge_count > MAX_EDGES:
+            self._problems.add(self._file, line, f"more than {MAX_EDGES} dependencies of packages on each other")
+            raise self._problems.error()
 
     def _condition(self, marker: str | None, line: int | None) -> str | None:
         if marker is None:
@@ -282,7 +289,7 @@ def _locked(package: Package, marker: Marker | None, location: Location, problem
     files = [_file(file, package.name, version, problem) for file in given]
     digests = {digest for file in files for digest in file.digests}
     if package.sdist is not None and reference is not None and package.sdist.hash is not None:
-        digests |= _digests(package.sdist.hash, reference.text, problem)
+        digests |= _digests(package.sdist.hash, package.source.url, reference.text, problem)
     if reference is None and not files:
         problem("neither wheels nor an sdist")
     return LockedPackage(
@@ -325,39 +332,36 @@ def _reference(source: Source, problem: Problem) -> Reference | None:
     if source.git is not None:
         # uv keeps what was asked for in the query; the commit in the fragment is what is installed
         address, _, commit = source.git.partition("#")
-        return Reference(kind=ReferenceKind.VCS, text=f"git+{redact(address)}@{commit}")
+        return Reference(kind=ReferenceKind.VCS, text=redact(f"git+{address.partition('?')[0]}@{commit}"))
     kind = ReferenceKind.URL if source.url is not None else ReferenceKind.PATH
     return Reference(kind=kind, text=redact((given or folders)[0]), editable=source.editable is not None)
 
 
 def _file(file: File, name: str, version: Version | None, problem: Problem) -> LockedFile:
-    place = file.url or file.path or ""
-    filename = file.filename or unquote(place.partition("#")[0].partition("?")[0].replace("\\", "/").rpartition("/")[2])
+    try:
+        filename = filename_of(url=file.url, path=file.path, said=file.filename)
+        named, said = file_of(filename)
+        if named != name or version not in {None, said}:
+            problem(f"{quote(filename)} is a file of {named} {said}")
+    except ValueError as error:
+        problem(str(error))
+        filename = ""
     if file.hash is None:
         problem(f"{quote(filename)} has no hash: lock it again from an index that gives a sha256")
     if file.size is not None and file.size < 0:
         problem(f"{quote(filename)} has a negative size")
-    try:
-        if not filename.isascii():
-            raise InvalidWheelFilename  # noqa: TRY301
-        named, said = (
-            parse_wheel_filename(filename)[:2] if filename.endswith(".whl") else parse_sdist_filename(filename)
-        )
-        if named != name or version not in {None, said}:
-            problem(f"{quote(filename)} is a file of {named} {said}")
-    except (InvalidWheelFilename, InvalidSdistFilename, ValueError):
-        problem(f"{quote(filename)} is not the name of a wheel or an sdist")
     return LockedFile(
         filename=filename,
-        digests=frozenset() if file.hash is None else _digests(file.hash, filename, problem),
+        digests=frozenset() if file.hash is None else _digests(file.hash, file.url, filename, problem),
         size=file.size,
         url=None if file.url is None else redact(file.url),
     )
 
 
-def _digests(text: str, what: str, problem: Problem) -> frozenset[Digest]:
+def _digests(text: str, url: str | None, what: str, problem: Problem) -> frozenset[Digest]:
+    """The digest of a file, and what its URL carries beside it."""
     try:
-        return frozenset({digest(text)})
+        return frozenset({digest(text)}) | fragment_digests(url or "")
     except ValueError as error:
         problem(f"{quote(what)}: {error}")
         return frozenset()

@@ -297,3 +297,57 @@ def test_offline_uses_what_is_cached(home: House) -> None:
 
     assert (cached.status, missing.status) == (0, 3)
     assert len(home.index.asked) == asked
+
+
+def test_hashed_requirements_that_pin_too_little_are_no_lock(home: House) -> None:
+    """What a pinned package requires and the file doesn't pin would be chosen by whoever installs it."""
+    app = home.index.add("app", "1.0", requires=["lib", 'other ; sys_platform == "win32"'])
+    lib = home.index.add("lib", "1.0")
+    home.advise(HARMLESS)
+    home.write("open.txt", f"app==1.0 --hash=sha256:{app.sha256}\n")
+    home.write("closed.txt", f"app==1.0 --hash=sha256:{app.sha256}\nlib==1.0 --hash=sha256:{lib.sha256}\n")
+
+    pins_too_little, closed = home.check("open.txt"), home.check("closed.txt", "--stage", "production")
+
+    assert pins_too_little.of_files("fail") == [("locked", "open.txt", 1)]
+    assert (pins_too_little.status, closed.status) == (1, 0)
+
+
+def test_known_malware_that_was_taken_down_is_named(home: House) -> None:
+    """A pin that the index no longer has is held against entries and advisories all the same."""
+    home.index.add("app", "1.0")
+    home.advise(before("MAL-2024-9", "app", "0.9"))
+    home.write("requirements.txt", "app==0.8\n")
+
+    ran = home.check("requirements.txt")
+
+    assert (ran.status, ran.rules("app"), ran.item("app")["nearest"]) == (1, ["malware"], "1.0")
+
+
+def test_nothing_for_this_target_has_a_reason(home: House) -> None:
+    """A verdict over nothing is undecided, and says why."""
+    home.advise(HARMLESS)
+    home.write("requirements.txt", 'app ; sys_platform == "win32"\n')
+
+    ran = home.check("requirements.txt")
+
+    (reason,) = [r for r in ran.json["subjects"][0]["reasons"] if r["outcome"] == "unknown"]
+    said = "nothing in requirements.txt applies to cp311-linux-x86_64, so there is nothing to judge"
+    assert (ran.status, reason["message"]) == (3, f"{said}: check it for another target")
+
+
+def test_a_lock_for_something_else_says_so(home: House) -> None:
+    """Where there is a wheel that the lock leaves out, the lock is to be mended, not the version."""
+    home.index.add("app", "1.0", tag="cp311-cp311-win_amd64")
+    home.index.add("app", "1.0", tag="cp311-cp311-manylinux_2_17_x86_64")
+    home.advise(HARMLESS)
+    windows = home.index.projects["app"][0].sha256
+    home.write("requirements.txt", f"app==1.0 --hash=sha256:{windows}\n")
+
+    ran = home.check("requirements.txt")
+
+    (reason,) = [r for r in ran.json["subjects"][0]["reasons"] if r["outcome"] == "fail"]
+    assert (ran.status, reason["rule"], ran.json["items"]) == (1, "resolution", [])
+    assert reason["message"].startswith(
+        "requirements.txt lists no wheel of app 1.0 for cp311-linux-x86_64, though there"
+    )

@@ -61,7 +61,7 @@ def test_a_new_project_is_green_after_a_sync(home: House) -> None:
 
 def test_init_overwrites_nothing(home: House) -> None:
     """One file that is there stops it, be it a dangling link, and then nothing at all is written."""
-    for name in ("quarantine.yaml", "requirements.txt", "allowlists/policy.yaml", ".quarantine/.gitignore"):
+    for name in ("quarantine.yaml", "allowlists/policy.yaml", ".quarantine/.gitignore"):
         folder = home.folder / f"in-{name.replace('/', '-')}"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to("nowhere")
@@ -71,6 +71,16 @@ def test_init_overwrites_nothing(home: House) -> None:
         assert (ran.status, ran.out) == (2, "")
         assert ran.err == (f"error: {folder.name}/{name} is there already: choose another folder, or move it away\n")
         assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_init_leaves_what_there_is_to_check(home: House) -> None:
+    """A project that has requirements gets everything but the example."""
+    mine = home.write("mine/requirements.txt", "app\n")
+
+    ran = home.run("init", "mine")
+
+    assert ran.status == 0
+    assert (mine.read_text(), (mine.parent / "quarantine.yaml").exists()) == ("app\n", True)
 
 
 def test_doctor_names_what_is_missing_with_its_mend(home: House) -> None:

@@ -9,8 +9,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 from quarantine.errors import SpecError
 from quarantine.model import EnvironmentSpec, Location, Needs, Requirement
 from quarantine.spec.parse import parse
+from quarantine.spec.redact import redact
 from quarantine.spec.requirement import parse_pep508
-from quarantine.spec.text import redact
 from quarantine.spec.toml import load_toml
 
 FORMATS = st.sampled_from(["requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock"])
@@ -174,6 +174,22 @@ def test_a_password_in_userinfo_never_stays(user: str, rest: str) -> None:
     text = f"https://{user}:canary@host.example/{rest}"
 
     assert "canary" not in redact(text)
+
+
+@given(
+    before=st.lists(
+        st.sampled_from(["u", "1", "/", "?", "#", " ", "\\", ";", ".", "-", "%2F"]), min_size=1, max_size=4
+    ).map("".join),
+    after=st.sampled_from(["@h/x-1-py3-none-any.whl", "@h.example", "@h:1/x;y", "%40h/", "@h/?x#y"]),
+    prefix=st.sampled_from(["", "x @ ", "-f ", "--index-url=", "git+", "x@"]),
+)
+def test_a_password_is_hidden_whatever_it_holds(before: str, after: str, prefix: str) -> None:
+    """A colon and an "@" make a login, encoded or not, whatever stands between them."""
+    text = f"{prefix}https://user:{before}canary{after}"
+    clean = redact(text)
+
+    assert "canary" not in clean
+    assert redact(clean) == clean
 
 
 @given(data=st.lists(_words, max_size=30).map("".join))

@@ -49,11 +49,12 @@ def _artifact(filename: str, digest: Digest) -> Artifact:
 
 PURE = _artifact("app-1.0-py3-none-any.whl", GOOD)
 LATER = _artifact("app-1.0-cp311-cp311-manylinux_2_39_x86_64.whl", NEWER)
+FOR_WINDOWS = _artifact("app-1.0-cp311-cp311-win_amd64.whl", WINDOWS)
 SDIST = replace(PURE, filename="app-1.0.tar.gz", digest=SOURCE, tags=frozenset())
 PAGE = IndexPage(
     upstream="pypi",
     name=APP,
-    artifacts=(PURE, _artifact("app-1.0-cp311-cp311-win_amd64.whl", WINDOWS), LATER, SDIST),
+    artifacts=(PURE, FOR_WINDOWS, LATER, SDIST),
 )
 
 
@@ -138,7 +139,7 @@ def test_a_lock_that_leads_elsewhere_is_told() -> None:
 
 def test_only_files_for_other_targets_is_source_only() -> None:
     """A lock whose files the target can't install would make an installer build from source."""
-    item = _plan(_package(WINDOWS))
+    item = _plan(_package(WINDOWS), IndexPage(upstream="pypi", name=APP, artifacts=(FOR_WINDOWS,)))
 
     assert (item.artifacts, item.missing_digests, item.source_only) == ((), frozenset(), True)
 

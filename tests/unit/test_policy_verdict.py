@@ -134,7 +134,7 @@ OLD = replace(SNAPSHOT, as_of=NOW - timedelta(days=30))
             None,
             "unknown: the advisories hold no record: expected some; run advisories sync, or see what it reads",
         ),
-        (None, "no database", "unknown: no advisories: no database: run advisories sync"),
+        (None, "no database", "unknown: no advisories: no database"),
         (None, None, "unknown: no advisories: there is no snapshot: run advisories sync"),
     ],
 )
@@ -205,7 +205,7 @@ def test_index_options() -> None:
         Directive(option="--no-index", text="--no-index", location=HERE),
         Directive(option="environment-variable", text="numpy==${VERSION}", location=HERE),
     )
-    would = "would change where packages come from or how they are trusted"
+    would = "would change what is installed from where, or how it is trusted"
     remove = "expected none of that in the file; remove the line, the policy names the upstreams"
 
     assert judge_spec(PRODUCTION, asks(NUMPY, directives=directives), locks=True, now=NOW)[1:] == (

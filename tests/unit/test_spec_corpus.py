@@ -37,6 +37,12 @@ def test_no_credential_is_kept(name: str) -> None:
     assert "canary" not in told(ACCEPT[name])
 
 
+@pytest.mark.parametrize("name", REJECT)
+def test_no_credential_is_in_a_message(name: str) -> None:
+    """Nor is it in what is said of the bad ones."""
+    assert "canary" not in told(REJECT[name])
+
+
 def test_the_corpus_is_whole() -> None:
     """There are a hundred bad files at least, and no expectation without a file."""
     orphans = [

@@ -114,6 +114,71 @@ def test_a_thousand_problems_are_cut() -> None:
     assert lines[-1] == "r.txt: and 900 more problems"
 
 
+def uv_package(name: str, version: int, dependencies: str = "") -> str:
+    """A package of a uv.lock, without files."""
+    return (
+        f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ registry = "x" }}\n'
+        f"dependencies = [{dependencies}]\n"
+    )
+
+
+def test_dependencies_of_a_lock_are_counted() -> None:
+    """A uv.lock with more than half a million edges is refused at the package that goes beyond it."""
+    many = ",".join(['{name="a"}'] * 5_000)
+    lock = "version = 1\n" + uv_package("a", 1) + "".join(uv_package(f"p{n}", 1, many) for n in range(101))
+
+    # the first package takes lines 2 to 6, each other one five more
+    assert refusal("uv.lock", lock.encode()) == ("uv.lock:502: more than 500000 dependencies of packages on each other")
+
+
+def test_forks_and_extras_of_a_lock_do_not_multiply() -> None:
+    """Every package that depends on one with many forks adds one edge, not one for each fork and extra."""
+    extras = ", ".join(f'"e{number}"' for number in range(100))
+    wanted = f'{{ name = "a", extra = [{extras}] }}, ' * 10
+    lock = "version = 1\n" + "".join(uv_package("a", n) for n in range(64))
+    lock += "".join(uv_package(f"p{n}", 1, wanted) for n in range(50))
+
+    # 50 * 10 + 64 * 101 edges in place of 50 * 10 * 64 * 101, which would be over the limit
+    assert refusal("uv.lock", lock.encode()).split("\n")[0] == "uv.lock:2: package 'a': neither wheels nor an sdist"
+
+
+TAGS = "-".join(".".join(f"{letter}{number}" for number in range(20)) for letter in "abc")
+MANY = f"x-1-{TAGS}.whl"
+
+
+@pytest.mark.parametrize(
+    ("filename", "message"),
+    [
+        (MANY, f"'{MANY[:100]}' stands for more than 500 tags"),
+        ("x" * 260 + ".whl", "a file name of 264 characters: at most 255 are read"),
+        ("x" * 260 + ".tar.gz", "a file name of 267 characters: at most 255 are read"),
+    ],
+)
+def test_file_names_of_locks_are_bounded(filename: str, message: str) -> None:
+    """A name that stands for thousands of tags, or has no end, is refused before anything takes it apart."""
+    key, url = ("wheels", f'[{{ url = "https://h.example/{filename}", HASH }}]')
+    if not filename.endswith(".whl"):
+        key, url = "sdist", url[1:-1]
+    sha = "a" * 64
+    pylock = 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "x"\nversion = "1"\n'
+    uv_lock = 'version = 1\n[[package]]\nname = "x"\nversion = "1"\nsource = { registry = "r" }\n'
+
+    assert refusal("pylock.toml", f"{pylock}{key} = {url}".replace("HASH", f'hashes.sha256 = "{sha}"').encode()) == (
+        f"pylock.toml:3: package 'x': {message}"
+    )
+    assert refusal("uv.lock", f"{uv_lock}{key} = {url}".replace("HASH", f'hash = "sha256:{sha}"').encode()) == (
+        f"uv.lock:2: package 'x': {message}"
+    )
+
+
+def test_a_reference_to_a_wheel_of_many_tags_says_no_name() -> None:
+    """In a requirements file such a name is not taken apart either: the reference stays without one."""
+    answer = parse("r.txt", {"r.txt": f"https://h.example/{MANY}\n".encode()})
+
+    assert isinstance(answer, EnvironmentSpec)
+    assert [requirement.name for requirement in answer.requirements] == [None]
+
+
 # each grows with n, and made some reader of such files quadratic, exponential or recursive
 HOSTILE = {
     "spaces before no comment": lambda n: "numpy" + " " * n + "x",

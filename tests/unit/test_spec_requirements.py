@@ -274,10 +274,40 @@ def test_versions_that_shadow_others_are_kept_as_written(version: str) -> None:
         ("a\\", [Line(number=1, text="a")]),
         ("\\a\\\nb", [Line(number=1, text="ab")]),
         ("a\\\\\nb", [Line(number=1, text="ab")]),
-        ("a\x0cb\nc", [Line(number=1, text="a"), Line(number=1, text="b"), Line(number=2, text="c")]),
+        ("a\rb\r\nc", [Line(number=1, text="a"), Line(number=2, text="b"), Line(number=3, text="c")]),
+        ("a # x\\", [Line(number=1, text="a", comment="x")]),
+        ("a\nb \\\nc # x \\\n", [Line(number=1, text="a"), Line(number=2, text="b c", comment="x")]),
         ("\n\na", [Line(number=1, text=""), Line(number=2, text=""), Line(number=3, text="a")]),
     ],
 )
 def test_lines_are_joined_and_cut_as_pip_does(text: str, lines: list[Line]) -> None:
     """Continuations, comments and odd line ends give pip's lines, numbered as an editor numbers them."""
     assert list(logical_lines(text)) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a==1 # x \\\nb==2\n", 1),
+        ("a==1 \\\n --pre # x \\\n --pre\n", 2),
+        ("a # x \\\n\\\n# y\n", 1),
+        ("c\ra #x\\\r\nb", 2),
+    ],
+)
+def test_a_comment_may_not_hide_a_line(text: str, line: int) -> None:
+    """What uv would read on the line after a comment, and pip wouldn't, is refused at the comment."""
+    assert refusal({"r.txt": text}) == (
+        f"r.txt:{line}: a comment before the '\\' at the end of its line, which hides the next line from some "
+        "installers: remove the backslash, or the comment"
+    )
+
+
+@pytest.mark.parametrize("mark", "\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029")
+def test_what_only_some_take_for_a_line_end_is_refused(mark: str) -> None:
+    """A line end of Python's that is none to uv is refused wherever it stands, and lines are counted as editors do."""
+    assert refusal({"r.txt": f"a\nb # x{mark}c\nd \\\n=={mark}1\n"}) == (
+        f"r.txt:2: holds U+{ord(mark):04X}, which some installers take for the end of a line or a blank, and others "
+        "don't: remove it\n"
+        f"r.txt:4: holds U+{ord(mark):04X}, which some installers take for the end of a line or a blank, and others "
+        "don't: remove it"
+    )
