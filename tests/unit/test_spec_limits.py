@@ -1,5 +1,7 @@
 """What is too big, no text, or made to exhaust a reader: refused with one message, in every format."""
 
+import tracemalloc
+
 import pytest
 
 from quarantine.errors import SpecError
@@ -138,8 +140,16 @@ def test_forks_and_extras_of_a_lock_do_not_multiply() -> None:
     lock = "version = 1\n" + "".join(uv_package("a", n) for n in range(64))
     lock += "".join(uv_package(f"p{n}", 1, wanted) for n in range(50))
 
-    # 50 * 10 + 64 * 101 edges in place of 50 * 10 * 64 * 101, which would be over the limit
-    assert refusal("uv.lock", lock.encode()).split("\n")[0] == "uv.lock:2: package 'a': neither wheels nor an sdist"
+    # 50 * 10 + 64 * 101 edges in place of 50 * 10 * 64 * 101, which would be over the limit and take 300 MiB
+    tracemalloc.start()
+    try:
+        message = refusal("uv.lock", lock.encode())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert message.split("\n")[0] == "uv.lock:2: package 'a': neither wheels nor an sdist"
+    assert peak < 50 * MIB
 
 
 TAGS = "-".join(".".join(f"{letter}{number}" for number in range(20)) for letter in "abc")
