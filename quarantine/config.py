@@ -8,7 +8,6 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -87,8 +86,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resolver: _Resolver = _Resolver()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """What the process environment says, as far as this tool listens to it.
 
     `passed_on` are the few variables that a child process gets (certificates and proxies).
@@ -108,8 +106,7 @@ class Environment:
         return self.secrets.get(name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration in force. `file` is None on the embedded default (no `quarantine.yaml` found).
 
     `sha256` covers all that the file sets, defaults filled in, but the project's name: where evidence comes from and

@@ -6,13 +6,13 @@ Immutable values, equal by value. Nothing here reads, writes, or looks at a cloc
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import NewType
 from urllib.parse import quote
 
+import msgspec
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
@@ -133,8 +133,7 @@ class Ecosystem(StrEnum):
     OCI = "oci"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(msgspec.Struct, frozen=True, order=True):
     """A cryptographic hash of bytes, printed as `sha256:<hex>`."""
 
     algorithm: str
@@ -152,8 +151,7 @@ class Digest:
         return cls("sha256", lowered)
 
 
-@dataclass(frozen=True, slots=True, order=True, kw_only=True)
-class Location:
+class Location(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """A place in a file that the user can open; lines and columns count from 1."""
 
     file: str
@@ -164,8 +162,7 @@ class Location:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Package:
+class Package(msgspec.Struct, frozen=True, order=True):
     """A Python distribution at one version, with the sha256 digests of the files that stand for it."""
 
     name: NormalizedName
@@ -192,8 +189,7 @@ _PLATFORMS = {
 _MANYLINUX_ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, order=True):
     """What an environment is built for: a CPython minor version ("3.10") and one of the known platforms."""
 
     python: str
@@ -321,8 +317,7 @@ class ReferenceKind(StrEnum):
     PATH = "path"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
     """A direct reference (PEP 508 `name @ …`, `git+…`, a path): judged, never followed. `text` holds no credentials."""
 
     kind: ReferenceKind
@@ -330,8 +325,7 @@ class Reference:
     editable: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     """One requirement of a user's file. `name` is None only where a direct reference doesn't say it."""
 
     name: NormalizedName | None
@@ -347,8 +341,7 @@ class Requirement:
         return target.allows(self.marker)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
+class Directive(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the user's file that would change where packages come from or how they are trusted: judged, not obeyed.
 
     `option` is the long form (`--extra-index-url`), or a word of ours for what is no option (`environment-variable`,
@@ -360,8 +353,7 @@ class Directive:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedFile:
+class LockedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that a lock names."""
 
     filename: str
@@ -370,8 +362,7 @@ class LockedFile:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedPackage:
+class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
     """A package that a lock pins. `files` is empty where a requirements line gives only digests.
 
     `digests` are all digests that an installer accepts for it; `index` is what the lock says about its origin and
@@ -390,16 +381,14 @@ class LockedPackage:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
+class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was read to understand a spec, with the sha256 of its bytes."""
 
     path: str
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unverifiable:
+class Unverifiable(msgspec.Struct, frozen=True, kw_only=True):
     """Something a spec does that can't be known without running it."""
 
     location: Location
@@ -407,8 +396,7 @@ class Unverifiable:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentSpec:
+class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a user's file asks for. Exactly one of `requirements` and `locked` matters: a lock has `locked` set.
 
     `environments` are the markers that a lock says it was made for, one of which must hold; empty means any.
@@ -426,8 +414,7 @@ class EnvironmentSpec:
     sources: tuple[SourceFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """More files are needed before a spec can be understood: paths relative to the root, `/` between segments.
 
     `wanted_by` says for each path where it is asked for, so that a missing file can be reported at that line.
@@ -440,8 +427,7 @@ class Needs:
 # --- found ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """A file that an upstream's page lists. `upload_time` (aware, UTC) is the server's word, None where it gave none."""
 
     name: NormalizedName
@@ -573,8 +559,7 @@ def _nothing(_: bytes, __: Collection[Digest] | None) -> tuple[Artifact, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One package that is to be judged, for one or several subjects (indices into the result's `subjects`).
 
     `upstream` owns the name, None where nobody has it. `artifacts` are the owner's files that may be installed on some
@@ -630,8 +615,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One flaw, or one piece of malware, that affects one package: the records about it joined by their aliases.
 
     `score` is the CVSS base score as text ("7.5"), None where no record has one. `fixed` are the versions that fix it.
@@ -651,8 +635,7 @@ class Finding:
         return (self.id, *self.aliases)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The state of an advisory source. `as_of` is None where the source can't say (then it is never fresh)."""
 
     sha256: str
@@ -679,8 +662,7 @@ class OutcomeKind(StrEnum):
     NOT_APPLICABLE = "not-applicable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A rule's answer, with the evidence it stands on."""
 
     rule: str
@@ -713,8 +695,7 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.ALLOWED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedItem:
+class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
     """An item with everything known about it and what the rules made of it.
 
     `nearest` is the nearest version that passes every rule on its own; a local claim that the next resolution proves.
@@ -727,8 +708,7 @@ class JudgedItem:
     nearest: Version | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """One file judged for one target. `sha256` covers the file and all that it includes."""
 
     file: str
@@ -739,8 +719,7 @@ class Subject:
     outcomes: tuple[Outcome, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Proof that an entry is in the log: its stream, its sequence number from 0, the sha256 of its line."""
 
     stream: str
@@ -748,8 +727,7 @@ class Receipt:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict of one run, whole. `preconditions` hold what must be so before any evidence counts.
 
     `before` and `after` are the options that were given before and after the command, for commands to do next (quoted

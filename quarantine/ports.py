@@ -6,10 +6,10 @@ result is being iterated. None of them answers "nothing found" when it could not
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -43,8 +43,7 @@ Tell = Callable[[str], None]
 """Progress for a person: a short phrase of what is being done now. The null object is `lambda _: None`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolutionRequest:
+class ResolutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be resolved for one target, and within which limits.
 
     `not_after` is the cutoff on upload times (aware, UTC), None for "as written"; `not_after_by_name` overrides it
@@ -60,8 +59,7 @@ class ResolutionRequest:
     excluded: frozenset[NormalizedName] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedPackage:
+class ResolvedPackage(msgspec.Struct, frozen=True, kw_only=True):
     """One package of a solution: the digests of all its files, the upstream it came from, and who pulled it in.
 
     `direct` is whether the user's file asks for it; `required_by` are the names of other packages of the solution.
@@ -75,15 +73,13 @@ class ResolvedPackage:
     direct: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     """A solution."""
 
     packages: tuple[ResolvedPackage, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolutionFailed:
+class ResolutionFailed(msgspec.Struct, frozen=True, kw_only=True):
     """There is no solution, and why: the solver's explanation, and what could be read out of it.
 
     `source_only` names have no usable wheel in the versions asked for; `not_found` names are in no upstream;

@@ -1,10 +1,10 @@
 """A policy, items and evidence for the tests of the rules: small, whole, and overridable where a test cares."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
 from packaging.tags import Tag
 from packaging.version import Version
 

@@ -5,11 +5,11 @@ The golden files hold what each format makes of them. After a wanted change of a
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from msgspec.structs import replace
 from packaging.tags import Tag
 from packaging.version import Version
 

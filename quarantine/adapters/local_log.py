@@ -22,8 +22,9 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from quarantine.audit.chain import Head, extend, head_of, recovered
 from quarantine.audit.record import MAX_RECORD_BYTES, Draft, Entry, new_id, parse_entry, parse_stream
@@ -44,8 +45,7 @@ _NEW = ".new"
 _UNREPORTED = re.compile(r"[0-9]{8,16}\.jsonl\.torn-[0-9]+\.new")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Segment:
+class _Segment(msgspec.Struct, frozen=True, kw_only=True):
     """A file of a stream, and the number of the first entry that belongs into it."""
 
     first: int
@@ -55,8 +55,7 @@ class _Segment:
         return f"{self.first:08d}.jsonl"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tail:
+class _Tail(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a segment: the offset after its last newline, the last line, and the bytes after it."""
 
     complete: int

@@ -11,7 +11,6 @@ import sqlite3
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,8 +169,7 @@ def _snapshot(meta: _Meta, accepted_until: datetime | None = None) -> Snapshot:
 # --- syncing ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncReport:
+class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a sync did. `unreadable` names the first of the `unreadable_count` records that could not be read."""
 
     source: str
@@ -183,8 +181,7 @@ class SyncReport:
     unreadable: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
+class _Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where records come from: what messages call it, and for a URL what its server said about the bytes."""
 
     shown: str

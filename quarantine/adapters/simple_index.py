@@ -7,13 +7,13 @@ Ownership is decided here: the first upstream, in the policy's order, that has a
 import base64
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from quarantine.archive.metadata import MAX_METADATA_BYTES
@@ -44,8 +44,7 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     status: str = "active"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     """What an upstream said about a name; a page's files by version, packed."""
 
     head: _Head

@@ -4,8 +4,7 @@ Read field by field: what a broken field says is left out and named, the others 
 Source: the core metadata specification, of which `packaging.metadata` reads the raw fields.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -22,8 +21,7 @@ MAX_REQUIRES = 10_000
 _VCS = ("git+", "hg+", "svn+", "bzr+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metadata:
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """What a distribution says of itself. A field that is absent or unreadable is None, or missing from `requires`.
 
     `problems` names the fields that can't be read.

@@ -7,7 +7,6 @@ not believed: a file whose name is not a wheel's or an sdist's of the project is
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from urllib.parse import unquote, urljoin
@@ -31,8 +30,7 @@ _FILENAME = re.compile(r"[A-Za-z0-9._+!-]{1,255}")
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?#][!-~]*)?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectPage:
+class ProjectPage(msgspec.Struct, frozen=True, kw_only=True):
     """What a page says, packed. `base` is what its relative URLs are relative to."""
 
     name: NormalizedName

@@ -11,8 +11,9 @@ Nothing is repaired here, and nothing is read: lines come in, values go out.
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from quarantine.audit.record import (
     MAX_RECORD_BYTES,
@@ -49,8 +50,7 @@ _MAX_JUMPS_KEPT = 10
 _HEAD = re.compile(r"(?:([^@]*)@)?([0-9]{1,16}):(?:sha256:)?([0-9a-fA-F]{64})")
 
 
-@dataclass(frozen=True, slots=True, order=True, kw_only=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """A place in a chain: the sequence number of an entry and the sha256 of its line."""
 
     seq: int
@@ -60,8 +60,7 @@ class Head:
         return f"{self.seq}:{self.sha256}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockJump:
+class ClockJump(msgspec.Struct, frozen=True, kw_only=True):
     """An entry, by its line from 1, that is dated more than the tolerance before its predecessor, or after `now`."""
 
     line: int
@@ -73,8 +72,7 @@ class ClockJump:
         return f"line {self.line}: {self.time:%Y-%m-%dT%H:%M:%SZ} is {abs(self.against - self.time)} {direction}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """Every line is an entry, linked to the one before it, and every head that was given is on the chain.
 
     `head` is None for an empty stream; `found` are those of the sought heads that the stream holds. `clock_jumps`
@@ -91,8 +89,7 @@ class Verified:
     torn_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tampered:
+class Tampered(msgspec.Struct, frozen=True, kw_only=True):
     """Where, counting lines from 1, a stream stops being what was written, and what stands there."""
 
     stream: str

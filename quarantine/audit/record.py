@@ -6,7 +6,6 @@ other. Every text is redacted before it reaches a line. This module places no en
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,8 +41,7 @@ _MAX_SUBJECT = 2048
 _MAX_SOURCE = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An entry before it has its place in a stream: everything but sequence number and link.
 
     `time` is aware, UTC. `data` holds no floats and is never mutated; secrets in it are redacted when it is encoded.
@@ -57,8 +55,7 @@ class Draft:
     data: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry as it is stored: `seq` counts from 0 in its stream, `prev` is the sha256 of the line before it.
 
     `sha256` is that of its own line, newline included: what the next entry's `prev` must be.

@@ -237,7 +237,7 @@ def _entries(
 def _verified(
     session: Session, log: "LocalLog", stream: str, wanted: Sequence[tuple[str | None, "Head"]]
 ) -> "Verified | Tampered":
-    from dataclasses import replace  # noqa: PLC0415  # --help needs none of it
+    from msgspec.structs import replace  # noqa: PLC0415  # --help needs none of it
 
     from quarantine.audit.chain import Verified, verify  # noqa: PLC0415
 

@@ -10,11 +10,12 @@ undecided.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from quarantine.audit.chain import CLOCK_TOLERANCE
@@ -48,8 +49,7 @@ MAX_REASONS = 20
 MAX_SUBJECT = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckPorts:
+class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything outside that a check needs. `write` replaces a file in one step, raising UpstreamError."""
 
     resolver: PythonResolver
@@ -60,8 +60,7 @@ class CheckPorts:
     write: Callable[[Path, bytes], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRequest:
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be checked, for whom, and what the entry in the audit log is called."""
 
     paths: tuple[Path, ...]
@@ -83,8 +82,7 @@ class CheckRequest:
     tool_version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Planned:
+class _Planned(msgspec.Struct, frozen=True, kw_only=True):
     """One subject on its way: a spec, a target, and what the one comes to on the other."""
 
     spec: EnvironmentSpec

@@ -1,10 +1,10 @@
 """Evidence for items, and what the rules make of it: each package is asked about once in a run."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from packaging.version import Version
 
 from quarantine.errors import UpstreamError

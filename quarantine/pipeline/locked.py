@@ -4,9 +4,11 @@ A lock is taken as it stands, and believed as far as the owners of its names lis
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec.structs import replace
 
 from quarantine.model import (
     Artifact,
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "nothing", "plan_locked", "unclosed", "unfit"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What one spec comes to on one target. `outcomes` say why there is no solution, where there is none."""
 
     items: tuple[Item, ...]

@@ -6,8 +6,9 @@ that a person at the working directory would use.
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from quarantine.errors import Problem, SpecError
 from quarantine.model import EnvironmentSpec, Location, Needs
@@ -52,7 +53,9 @@ def _read_spec(path: Path, working_directory: Path) -> EnvironmentSpec:
                 return _shown_from(prefix, answer) if prefix else answer
             files |= _read_needed(answer, root, files)
     except SpecError as error:
-        raise SpecError(replace(problem, file=prefix + problem.file) for problem in error.problems) from None
+        raise SpecError(
+            Problem(file=prefix + p.file, line=p.line, column=p.column, message=p.message) for p in error.problems
+        ) from None
 
 
 def _read_needed(needs: Needs, root: Path, known: dict[str, bytes]) -> dict[str, bytes]:

@@ -5,9 +5,10 @@ names, then as written, so that every refusal has its reason.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import msgspec
+from msgspec.structs import replace
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
@@ -37,8 +38,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 _Cutoffs = tuple[tuple[NormalizedName, datetime | None], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Mode:
+class _Mode(msgspec.Struct, frozen=True, kw_only=True):
     """How strictly a resolution keeps to the policy; `refuse` is whether deny entries exclude what they refuse."""
 
     not_after: datetime | None
@@ -47,8 +47,7 @@ class _Mode:
     refuse: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Solved:
+class _Solved(msgspec.Struct, frozen=True, kw_only=True):
     """A solution, and what had to be left out to get it."""
 
     resolution: Resolution
@@ -56,8 +55,7 @@ class _Solved:
     not_found: frozenset[NormalizedName]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolve:
+class Resolve(msgspec.Struct, frozen=True, kw_only=True):
     """Plans specs by resolving them, under one stage's policy, at one instant.
 
     With `locks` the verdict is on the files that a lock will hold; without, an installer may take any file of a version
@@ -79,9 +77,7 @@ class Resolve:
         fixes: tuple[tuple[NormalizedName, datetime], ...] = (),
     ) -> Plan:
         """What the spec comes to. `fixes` lets the resolver take security fixes, up to an instant each."""
-        asked = _Asked(tuple(r for r in spec.requirements if r.applies_to(target)), target, subject)
-        own = tuple(r for r in spec.constraints if r.applies_to(target) and r.reference is None)
-        asked = replace(asked, constraints=own)
+        asked = _Asked(spec, target, subject)
         referenced = asked.references()
         if not asked.named:
             return Plan(items=referenced, outcomes=unfit(spec, target) or nothing(spec, target, referenced))
@@ -312,25 +308,19 @@ class Resolve:
         return Plan(items=(*asked.references(), *items), outcomes=(outcome, *unfit(spec, asked.target)))
 
 
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """What a spec asks for on one target, and which subject of the verdict that is."""
 
-    requirements: tuple[Requirement, ...]
-    target: Target
-    subject: int
-    constraints: tuple[Requirement, ...] = ()
-    named: tuple[Requirement, ...] = field(init=False)
-    by_name: Mapping[NormalizedName, tuple[Requirement, ...]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        named = tuple(r for r in self.requirements if r.reference is None)
-        by_name: dict[NormalizedName, tuple[Requirement, ...]] = {}
-        for requirement in named:
+    def __init__(self, spec: EnvironmentSpec, target: Target, subject: int) -> None:
+        self.target = target
+        self.subject = subject
+        self.requirements = tuple(r for r in spec.requirements if r.applies_to(target))
+        self.constraints = tuple(r for r in spec.constraints if r.applies_to(target) and r.reference is None)
+        self.named = tuple(r for r in self.requirements if r.reference is None)
+        self.by_name: dict[NormalizedName, tuple[Requirement, ...]] = {}
+        for requirement in self.named:
             if requirement.name is not None:
-                by_name[requirement.name] = (*by_name.get(requirement.name, ()), requirement)
-        object.__setattr__(self, "named", named)
-        object.__setattr__(self, "by_name", by_name)
+                self.by_name[requirement.name] = (*self.by_name.get(requirement.name, ()), requirement)
 
     def references(self) -> tuple[Item, ...]:
         """The items of direct references that say their name; the others are the file's affair."""

@@ -5,11 +5,11 @@ Matching follows the evaluation of the OSV schema 1.x, with versions compared by
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 
+import msgspec
 from packaging.utils import canonicalize_version
 from packaging.version import Version
 
@@ -44,8 +44,7 @@ class Bound(StrEnum):
     LIMIT = "limit"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One end of a range. `version` is as the record writes it."""
 
     kind: Bound
@@ -59,8 +58,7 @@ class Event:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advisory:
+class Advisory(msgspec.Struct, frozen=True, kw_only=True):
     """What one record says about one package.
 
     `versions` are canonical forms (PEP 440, trailing zeros gone); `digests` are the sha256 (hexadecimal) of files
@@ -80,8 +78,7 @@ class Advisory:
     digests: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One record of a database: what it says about each package; nothing when it was withdrawn.
 
     `modified` (aware) is None where the record's own date can't be read.

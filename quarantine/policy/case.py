@@ -1,9 +1,9 @@
 """What a rule is given, and how it answers."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 from packaging.version import Version
 
 from quarantine.model import EvidenceValue, Finding, Item, Outcome, OutcomeKind, Snapshot, Target
@@ -12,8 +12,7 @@ from quarantine.policy.stage import StagePolicy
 __all__ = ["Case", "day", "failed", "instant", "listing", "not_applicable", "passed", "unknown"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, kw_only=True):
     """An item, all that is known about it, and the stage that it is judged in.
 
     `findings` is None when they could not be had. `targets` are those that the item would be installed on.

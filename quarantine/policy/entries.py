@@ -5,10 +5,10 @@ An allow entry is read narrowly and a deny entry widely, so that a doubt about a
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 
+import msgspec
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import Version
 
@@ -21,8 +21,7 @@ _IMAGE_PATH = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a
 MAX_NAME = 256
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NamePattern:
+class NamePattern(msgspec.Struct, frozen=True, order=True):
     """A name, or every name below a prefix that ends at a segment boundary: `azureml-*` isn't `azureml-evil`'s `azure`.
 
     `boundary` is empty for an exact name, else what parts the prefix from the rest.
@@ -89,8 +88,7 @@ def end_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One allow or deny entry. `place` is where it stands (`pypi.yaml:12`); without `expires` it holds for good."""
 
     pattern: NamePattern

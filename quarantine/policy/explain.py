@@ -3,9 +3,9 @@
 The same rules judge it as in a check, only that nothing has been fetched: what needs evidence is told, not guessed.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -18,8 +18,7 @@ from quarantine.policy.stage import Policy, StagePolicy, Upstream
 __all__ = ["Explanation", "StageExplanation", "explain"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageExplanation:
+class StageExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """What one stage makes of the name. `needs` are rules that need evidence, each with what they ask of it."""
 
     stage: str
@@ -27,8 +26,7 @@ class StageExplanation:
     needs: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """What would happen to a name. `owners` are the upstreams that are asked for it, in order: the first that has it owns it.
 
     `entries` are the allow and deny entries that speak of it, each as a sentence.

@@ -1,8 +1,9 @@
 """Rules about what is known against a package: its flaws and its malice."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+
+import msgspec
 
 from quarantine.model import Finding, Outcome, Severity
 from quarantine.policy.case import Case, failed, listing, not_applicable, passed, unknown
@@ -67,8 +68,7 @@ def _missing(case: Case) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Flaw:
+class _Flaw(msgspec.Struct, frozen=True):
     """A finding, what it comes to in this stage, and why."""
 
     finding: Finding

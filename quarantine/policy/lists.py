@@ -1,9 +1,9 @@
 """The upstreams' lists of allow and deny entries -> entries that can be looked up, or every problem in them."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 
@@ -35,8 +35,7 @@ class Problems:
             self.add(document, path, f"{what} stands twice: also in line {document.line(first)}")
 
 
-@dataclass(frozen=True, slots=True)
-class EntryList:
+class EntryList(msgspec.Struct, frozen=True):
     """What a list comes to."""
 
     allow: EntryIndex
@@ -44,8 +43,7 @@ class EntryList:
     popular: frozenset[NormalizedName]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(msgspec.Struct, frozen=True):
     """The list that is being read, for whom, and when."""
 
     document: Document

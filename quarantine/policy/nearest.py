@@ -1,8 +1,8 @@
 """Other versions that could stand in for a denied one, nearest first. Whether one passes is for the rules to say."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 

@@ -6,9 +6,9 @@ where evidence is missing it answers unknown.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from packaging.version import Version
 
 from quarantine.model import Finding, Item, Outcome, OutcomeKind, Snapshot, Target, Verdict
@@ -38,8 +38,7 @@ RULES: tuple[tuple[str, Callable[[Case], Outcome]], ...] = (
 """Every rule about an item, in the order in which verdicts list them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """An item and what is known about it. `findings` is None when they could not be had.
 
     `fixes` are the versions of this name that an advisory names as fixing a flaw.

@@ -4,9 +4,9 @@ Values only; `load` makes them from the curators' files and `rules` judges by th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -19,8 +19,7 @@ from quarantine.policy.near import NearNames
 __all__ = ["Ignore", "Policy", "Reserved", "StagePolicy", "Upstream"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """A repository that packages may come from. `url` is None for the public Python index alone.
 
     `credentials` say where they are to be found ("env:NAME" or "azure"), never what they are.
@@ -34,8 +33,7 @@ class Upstream:
     minimum_age_days: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
+class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     """A private name, or a family of them, and the only upstream that may have it."""
 
     pattern: NamePattern
@@ -43,8 +41,7 @@ class Reserved:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignore:
+class Ignore(msgspec.Struct, frozen=True, kw_only=True):
     """A flaw in one package that `owner` answers for. `stages` are where it holds, None for all of them."""
 
     id: str
@@ -60,8 +57,7 @@ class Ignore:
         return now < end_of(self.expires)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The policy in force. `sha256` covers the bytes of all its files; `upstreams` stand in order of ownership.
 
     `as_of` is the instant at which it was read, by which expired entries are told when nobody names another.
@@ -123,8 +119,7 @@ def _one_of(names: tuple[str, ...]) -> str:
     return " or ".join(names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StagePolicy:
+class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The policy in one stage."""
 
     name: str

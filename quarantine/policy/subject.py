@@ -1,8 +1,9 @@
 """Rules about a file as a whole: whether it pins what it asks for, and what it says beside naming packages."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from quarantine.model import Directive, EnvironmentSpec, Location, Outcome, Reference, Requirement, Unverifiable
 from quarantine.policy.case import failed, not_applicable, passed, unknown

@@ -1,7 +1,8 @@
 """What a person is told after a check, section by section, for the text and the Markdown report alike."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from quarantine.model import CheckResult, Item, JudgedItem, Location, Outcome, OutcomeKind, Verdict
 from quarantine.report.escape import escape, escape_prose
@@ -21,16 +22,14 @@ from quarantine.report.wayout import next_steps
 __all__ = ["Row", "Section", "sections"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One thing: as cells of a table, and as a line that stands alone. Escaped; a newline in a cell is a new line."""
 
     cells: tuple[str, ...]
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """Things of one kind. `key` starts each of their lines; without headers they are lines only."""
 
     key: str

@@ -5,8 +5,9 @@ Texts that come from here are escaped already.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from quarantine.model import (
     CheckResult,
@@ -132,8 +133,7 @@ class Requirers:
         return nearest + (f" and {others} more" if others else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One outcome that stands in the way: what it is about (escaped), its rule, and the place to show it at."""
 
     about: str

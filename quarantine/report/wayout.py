@@ -2,7 +2,8 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from quarantine.model import CheckResult, Item, JudgedItem, OutcomeKind, Verdict
 from quarantine.report.escape import escape
@@ -15,8 +16,7 @@ _MOST_SINGLE_EXCEPTIONS = 5
 _LOCKED_RULE = "locked"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One thing to do next: in words, and as a command for a shell where there is one ("" else). Both are escaped."""
 
     what: str

@@ -6,7 +6,8 @@ condition keeps changing, it is taken as reached always, which can only make it 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["Edge", "conditions"]
 
@@ -18,8 +19,7 @@ _ALWAYS: frozenset[frozenset[str]] = frozenset({frozenset()})
 Paths = frozenset[frozenset[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True):
     """A way to a node, under a marker or, with None, always."""
 
     target: object

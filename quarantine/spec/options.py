@@ -5,9 +5,10 @@ That includes unambiguous abbreviations: `--trusted h` is `--trusted-host h` to 
 
 import shlex
 from collections import deque
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum, auto
+
+import msgspec
 
 from quarantine.spec.text import quote
 
@@ -68,8 +69,7 @@ _REMOVED = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(msgspec.Struct, frozen=True, kw_only=True):
     """One option by its long name, with the value that it was given."""
 
     name: str

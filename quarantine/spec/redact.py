@@ -24,6 +24,7 @@ _BLANK = re.compile(r"(\s+)")
 _SCHEME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-"
 _HOST = re.compile(r"(?:git@)?(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(?::[0-9]{0,5})?")
 _AUTHORITY_END = re.compile(r"[/?#\\]")
+_AT = re.compile("@|%40")
 _DOUBTFUL = re.compile(r"[@;\\]|%40|%3A", re.IGNORECASE)
 _REVISION = re.compile(r"[\w./~+-]+@[\w./+-]+", re.ASCII)
 _FILES = (".whl", ".tar.gz", ".zip")
@@ -59,7 +60,7 @@ def _redact_words(words: Sequence[str]) -> Iterator[str]:
         elif "@" not in word.partition("://")[2] and end is not None:
             # a password with a blank in it: userinfo goes on up to the next "@"
             before, scheme, _ = _parts(word)
-            yield f"{_bare(before)}{scheme}://{_unreadable(words[end].rpartition('@')[2])}"
+            yield f"{_bare(before)}{scheme}://{_unreadable(_AT.split(words[end])[-1])}"
             place = end
         else:
             before, scheme, rest = _parts(word)
@@ -75,7 +76,7 @@ def _userinfo_ends(words: Sequence[str]) -> Sequence[int | None]:
         ends[place] = nearest
         if "://" in words[place]:
             nearest = None
-        elif "@" in words[place]:
+        elif _AT.search(words[place]):
             nearest = place
     return ends
 

@@ -4,7 +4,6 @@ Direct references are classified from their text and never looked at, so what th
 """
 
 import re
-from dataclasses import replace
 from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement
@@ -38,8 +37,13 @@ _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".ta
 _COMMANDS = ("pip", "pip3", "python", "python3", "conda", "mamba", "uv", "poetry", "!pip", "%pip", "$", "sudo", "RUN")
 
 
-def parse_pep508(text: str, location: Location) -> Requirement:
-    """The requirement that a PEP 508 string stands for, raising ValueError that says what is wrong with it."""
+def parse_pep508(
+    text: str, location: Location, *, editable: bool = False, digests: frozenset[Digest] = frozenset()
+) -> Requirement:
+    """The requirement that a PEP 508 string stands for, raising ValueError that says what is wrong with it.
+
+    `digests` are those that stand beside it; those that a URL carries are added.
+    """
     if len(text) > MAX_TEXT:
         raise ValueError(f"a requirement of {len(text)} characters: at most {MAX_TEXT} are read")
     shallow(text)
@@ -57,22 +61,22 @@ def parse_pep508(text: str, location: Location) -> Requirement:
         specifier=parsed.specifier,
         extras=tuple(sorted({parse_name(extra) for extra in parsed.extras})),
         marker=None if parsed.marker is None else decidable(parsed.marker),
-        reference=None if parsed.url is None else reference_to(parsed.url),
-        digests=frozenset() if parsed.url is None else fragment_digests(parsed.url),
+        reference=None if parsed.url is None else reference_to(parsed.url, editable=editable),
+        digests=digests if parsed.url is None else digests | fragment_digests(parsed.url),
         location=location,
     )
 
 
-def parse_requirement(text: str, location: Location, *, editable: bool = False) -> Requirement:
+def parse_requirement(
+    text: str, location: Location, *, editable: bool = False, digests: frozenset[Digest] = frozenset()
+) -> Requirement:
     """The requirement of a requirements file's line (options cut off), raising ValueError for what pip refuses."""
     if not editable and not is_reference(text):
-        return parse_pep508(text, location)
+        return parse_pep508(text, location, digests=digests)
     if len(text) > MAX_TEXT:
         raise ValueError(f"a requirement of {len(text)} characters: at most {MAX_TEXT} are read")
     if _pep508_url(text):
-        named = parse_pep508(text, location)
-        url = named.reference
-        return named if url is None else replace(named, reference=replace(url, editable=editable))
+        return parse_pep508(text, location, editable=editable, digests=digests)
     # pip splits a marker off a URL at "; " only, since a URL may hold a semicolon
     bare, _, condition = text.partition("; " if _scheme(text) else ";")
     bare, extras = _split_extras(bare.strip())
@@ -80,7 +84,7 @@ def parse_requirement(text: str, location: Location, *, editable: bool = False) 
         raise ValueError("a reference to nothing: expected a path or a URL")
     if "@" in condition:
         raise ValueError(f"{quote(text)} is not a reference: an '@' stands behind its ';'")
-    digests = fragment_digests(bare)
+    digests |= fragment_digests(bare)
     return Requirement(
         name=_said_name(bare),
         extras=extras,
@@ -198,6 +202,8 @@ def fragment_digests(url: str) -> frozenset[Digest]:
 def _advice(text: str) -> str | None:
     """What the writer of a line that is no requirement probably meant."""
     words = text.split()
+    if not words:
+        return "it is empty"
     lowered = text.lower()
     if words[0] in _COMMANDS and len(words) > 1:
         return "a shell command; write only the names and versions that it installs"

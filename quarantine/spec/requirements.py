@@ -11,7 +11,7 @@ A file in which every requirement is pinned and hashed is a lock. Hashes on only
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from quarantine.errors import SpecError
 from quarantine.model import Directive, EnvironmentSpec, Location, Needs, Requirement, SourceFile
@@ -216,12 +216,10 @@ class _Reader:
             return
         try:
             digests = frozenset(map(digest, hashes))
-            requirement = parse_requirement(text, location)
+            requirement = parse_requirement(text, location, digests=digests)
         except ValueError as error:
             self._problem(location, str(error))
             return
-        if digests:
-            requirement = replace(requirement, digests=digests | requirement.digests)
         self._keep(requirement, constraint=constraint)
 
     def _option(

@@ -4,15 +4,16 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
 from itertools import cycle
 from xml.etree import ElementTree as ET
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from msgspec.structs import fields, replace
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from report_samples import DENIED
@@ -71,7 +72,7 @@ def _poison(value: object, texts: Iterator[str]) -> object:
         return next(texts)
     if isinstance(value, tuple):
         return tuple(_poison(child, texts) for child in value)
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, msgspec.Struct):
         changes = {
             field.name: _poison(getattr(value, field.name), texts) for field in fields(value) if field.name != "tags"
         }

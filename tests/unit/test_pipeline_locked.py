@@ -1,9 +1,9 @@
 """A lock is believed as far as the owner of a name lists its digests."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 

@@ -1,9 +1,9 @@
 """Each rule about an item, as a table: what is known, what it answers, and in which words."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from packaging.version import Version
 from policy_samples import (
     DEVELOPMENT,

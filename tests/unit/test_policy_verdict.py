@@ -1,9 +1,9 @@
 """From outcomes to a verdict, preconditions, files as a whole, nearest versions, and what `explain` says."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from policy_samples import (
@@ -151,7 +151,7 @@ def test_preconditions(snapshot: Snapshot | None, problem: str | None, expected:
 def asks(*requirements: Requirement, **more: object) -> EnvironmentSpec:
     """A requirements file."""
     base = EnvironmentSpec(file="requirements.txt", format="requirements", requirements=requirements)
-    return replace(base, **more)  # type: ignore[arg-type]  # the tests name the fields
+    return replace(base, **more)
 
 
 NUMPY = Requirement(name=parse_name("numpy"), location=HERE)

@@ -2,10 +2,10 @@
 
 import json
 import re
-from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
+from msgspec.structs import replace
 from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged
 
 from quarantine.model import CheckResult, Location, Outcome, OutcomeKind, Verdict

@@ -1,12 +1,12 @@
 """The bill of materials: valid, deterministic, and honest about what it doesn't know."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 from packaging.version import Version
 from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged, wheel

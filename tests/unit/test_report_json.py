@@ -1,11 +1,11 @@
 """The JSON verdict: its shape, its schema, its faithfulness."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged
 
 from quarantine.model import CheckResult, Outcome, OutcomeKind, Verdict

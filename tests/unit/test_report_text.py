@@ -1,8 +1,8 @@
 """The headline, the way from a package to the user's line, and what to do next."""
 
 import shlex
-from dataclasses import replace
 
+from msgspec.structs import replace
 from packaging.version import Version
 from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged
 
