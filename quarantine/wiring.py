@@ -16,7 +16,7 @@ from quarantine.errors import ConfigError, Problem, UpstreamError
 from quarantine.model import Ecosystem, parse_name
 from quarantine.policy.load import Policy, load
 from quarantine.policy.stage import Upstream
-from quarantine.ports import AdvisoryService, Index
+from quarantine.ports import AdvisoryService, Index, PythonResolver
 
 if TYPE_CHECKING:
     from quarantine.adapters.local_log import LocalLog
@@ -107,21 +107,12 @@ def check_ports(
 ) -> "CheckPorts":
     """What a check needs of the outside world."""
     from quarantine.adapters.local_store import LocalStore, write_file  # noqa: PLC0415  # imported where it is used
-    from quarantine.adapters.uv import UvResolver  # noqa: PLC0415
     from quarantine.pipeline.check import CheckPorts  # noqa: PLC0415
 
     upstreams = _python(policy)
     logins = _logins(upstreams, environment)
     return CheckPorts(
-        resolver=UvResolver(
-            upstreams=upstreams,
-            reserved=policy.upstream_of_reserved,
-            cache_dir=settings.cache,
-            environ=environment.passed_on,
-            logins=logins,
-            time_limit_seconds=settings.time_limit_seconds,
-            offline=offline,
-        ),
+        resolver=lambda: _resolver(settings, policy, upstreams, logins, environment, offline=offline),
         index=_index(settings, policy, upstreams, logins, environment, now, offline=offline),
         advisories=advisory_service(settings, environment, now),
         log=audit_log(settings),
@@ -154,6 +145,28 @@ def _logins(upstreams: Collection[Upstream], environment: Environment) -> dict[s
     return logins
 
 
+def _resolver(
+    settings: Settings,
+    policy: Policy,
+    upstreams: tuple[Upstream, ...],
+    logins: Mapping[str, tuple[str, str]],
+    environment: Environment,
+    *,
+    offline: bool,
+) -> PythonResolver:
+    from quarantine.adapters.uv import UvResolver  # noqa: PLC0415  # imported where it is used
+
+    return UvResolver(
+        upstreams=upstreams,
+        reserved=policy.upstream_of_reserved,
+        cache_dir=settings.cache,
+        environ=environment.passed_on,
+        logins=logins,
+        time_limit_seconds=settings.time_limit_seconds,
+        offline=offline,
+    )
+
+
 def _index(
     settings: Settings,
     policy: Policy,
@@ -165,20 +178,22 @@ def _index(
     offline: bool,
 ) -> Index:
     from quarantine.adapters.simple_index import SimpleIndex  # noqa: PLC0415  # imported where it is used
-    from quarantine.adapters.uv import default_index_url  # noqa: PLC0415
+
+    def default_url() -> str:
+        from quarantine.adapters.uv import default_index_url  # noqa: PLC0415  # imported where it is used
+
+        return default_index_url(settings.cache)
 
     return SimpleIndex(
         upstreams=upstreams,
         reserved=policy.upstream_of_reserved,
-        http=lambda: http_client(
-            [upstream.url or default_index_url(settings.cache) for upstream in upstreams], environment
-        ),
+        http=lambda: http_client([upstream.url or default_url() for upstream in upstreams], environment),
         cache_dir=settings.cache,
         now=now,
         # offline nothing newer is to be had: what is as fresh as the advisories must be will do
         max_age_seconds=max(settings.page_cache_seconds, settings.advisory_max_age.total_seconds() if offline else 0),
         offline=offline,
-        default_url=lambda: default_index_url(settings.cache),
+        default_url=default_url,
         logins=logins,
     )
 

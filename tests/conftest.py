@@ -1,7 +1,11 @@
 """What holds for the whole suite."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+from house import House, house
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more of the machine than of the code. In CI the same examples run every time, so that
@@ -13,3 +17,10 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),  # noqa: TID251  # the tests' own switch
 )
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[House]:
+    """A settled project on an empty loopback index."""
+    with house(tmp_path) as built:
+        yield built

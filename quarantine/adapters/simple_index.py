@@ -262,7 +262,9 @@ class SimpleIndex:
 
     def _folder(self, upstream: Upstream) -> Path:
         root = private_folder(private_folder(self._cache_dir) / "pages-2")
-        return private_folder(root / hashlib.sha256(self._url(upstream).encode()).hexdigest()[:16])
+        # the default index needs no address as long as nothing is asked of it
+        place = "" if upstream.url is None else upstream.url.rstrip("/")
+        return private_folder(root / hashlib.sha256(place.encode()).hexdigest()[:16])
 
     def _url(self, upstream: Upstream) -> str:
         return (self._default_url() if upstream.url is None else upstream.url).rstrip("/")

@@ -37,7 +37,6 @@ from quarantine.pipeline.evidence import Judge, nearest_versions
 from quarantine.pipeline.locked import Plan, plan_locked, unclosed
 from quarantine.pipeline.pages import Pages
 from quarantine.pipeline.read import read_specs
-from quarantine.pipeline.resolve import Resolve
 from quarantine.policy import rules
 from quarantine.policy.stage import Policy, StagePolicy
 from quarantine.ports import AdvisoryService, ArtifactStore, AuditLog, Index, PythonResolver, Tell
@@ -50,9 +49,9 @@ MAX_SUBJECT = 1000
 
 
 class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything outside that a check needs. `write` replaces a file in one step, raising UpstreamError."""
+    """Everything outside that a check needs; `resolver` makes the resolver, which a lock needs none of. `write` replaces a file in one step, raising UpstreamError."""
 
-    resolver: PythonResolver
+    resolver: Callable[[], PythonResolver]
     index: Index
     advisories: AdvisoryService
     log: AuditLog
@@ -103,11 +102,8 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     judge = _judge(request, specs, stage, ports, tell)
     # (3)
     pages = Pages(ports.index, tell)
-    resolve = Resolve(
-        stage=stage, resolver=ports.resolver, pages=pages, now=request.now, tell=tell, locks=request.lock is not None
-    )
     planned = [
-        _Planned(spec=spec, target=target, plan=_plan(spec, target, index, judge, resolve))
+        _Planned(spec=spec, target=target, plan=_plan(spec, target, index, judge, request, ports, pages, tell))
         for index, (spec, target) in enumerate((spec, target) for spec in specs for target in request.targets)
     ]
     # (4)
@@ -189,18 +185,37 @@ def _preconditions(judge: Judge) -> tuple[Outcome, ...]:
     )
 
 
-def _plan(spec: EnvironmentSpec, target: Target, subject: int, judge: Judge, resolve: Resolve) -> Plan:
+def _plan(
+    spec: EnvironmentSpec,
+    target: Target,
+    subject: int,
+    judge: Judge,
+    request: CheckRequest,
+    ports: CheckPorts,
+    pages: Pages,
+    tell: Tell,
+) -> Plan:
     """What the spec comes to on the target; an upstream or a solver that fails leaves that unknown."""
     try:
         if spec.locked is not None:
-            resolve.tell(f"{spec.file}: reading index pages for {target}")
-            plan = plan_locked(spec, target, subject, resolve.pages)
-            return replace(plan, outcomes=(*plan.outcomes, *unclosed(spec, plan, target, resolve.pages)))
-        resolve.tell(f"{spec.file}: resolving for {target}")
+            tell(f"{spec.file}: reading index pages for {target}")
+            plan = plan_locked(spec, target, subject, pages)
+            return replace(plan, outcomes=(*plan.outcomes, *unclosed(spec, plan, target, pages)))
+        from quarantine.pipeline.resolve import Resolve  # noqa: PLC0415  # a lock is not resolved
+
+        tell(f"{spec.file}: resolving for {target}")
+        resolve = Resolve(
+            stage=judge.stage,
+            resolver=ports.resolver(),
+            pages=pages,
+            now=request.now,
+            tell=tell,
+            locks=request.lock is not None,
+        )
         plan = resolve.plan(spec, target, subject)
-        fixes = _young_fixes(plan, judge, target, resolve.pages)
+        fixes = _young_fixes(plan, judge, target, pages)
         if fixes:
-            resolve.tell(f"{spec.file}: resolving for {target} again, with security fixes")
+            tell(f"{spec.file}: resolving for {target} again, with security fixes")
             again = resolve.plan(spec, target, subject, fixes)
             plan = plan if again.outcomes else again
     except UpstreamError as error:

@@ -187,7 +187,11 @@ class _Reader:
             self._problem(location, str(error))
             return
         editable = any(effect(option) is Effect.EDITABLE for option in options)
-        if left and not (editable and left[0].startswith(";")):
+        strange = next((option for option in options if "#" in (option.value or "") and not editable), None)
+        if strange is not None:
+            # pip wants a blank before a comment, uv takes the value to end here and passes over the options behind it
+            self._problem(location, f"a '#' in the value of {strange.name}, where a comment begins for some installers")
+        elif left and not (editable and left[0].startswith(";")):
             self._problem(location, _ignored(left, option_text))
         elif text:
             self._requirement(text, options, location, constraint=constraint, variable=variable)
@@ -324,10 +328,8 @@ def _path_in_root(including: str, value: str) -> str | None:
         return None
     if "\\" in value:
         raise ValueError(f"a backslash in the path {quote(value)}: write '/' between folders")
-    if ":" in value or "#" in value:
-        # uv takes what follows a "#" for a comment; a ":" stands in logins and drives
-        mark = ":" if ":" in value else "#"
-        raise ValueError(f"a '{mark}' in the path {quote(value)}: installers read that differently; rename the file")
+    if ":" in value:
+        raise ValueError(f"a ':' in the path {quote(value)}, which is neither a URL nor a drive's: rename the file")
     steps = including.split("/")[:-1]
     below = False
     for step in value.split("/"):
