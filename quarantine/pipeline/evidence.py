@@ -116,7 +116,9 @@ def nearest_versions(judged: Sequence[JudgedItem], judge: Judge, pages: Pages, t
 def _another_could_pass(entry: JudgedItem, judge: Judge) -> bool:
     broken = {o.rule for o in entry.outcomes if o.kind in (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)}
     hopeless = _NAME_RULES | (_LOCK_RULES if entry.item.locked else frozenset())
-    return not judge.void and entry.item.reference is None and not broken & hopeless
+    # files that the resolver turned down for the sake of other requirements: another version is no way out by itself
+    turned_down = bool(entry.item.contradiction and entry.item.artifacts)
+    return not (judge.void or entry.item.reference is not None or turned_down or broken & hopeless)
 
 
 def _nearest(entry: JudgedItem, items: Collection[Item], judge: Judge, pages: Pages, tell: Tell) -> Version | None:

@@ -34,6 +34,9 @@ __all__ = ["Resolve"]
 
 MAX_ROUNDS = 12
 CLOCK_SKEW = timedelta(minutes=5)
+_UNUSABLE = (
+    "the versions of it that fit the other requirements have no wheel: loosen those, or pin a version that has one"
+)
 
 _Cutoffs = tuple[tuple[NormalizedName, datetime | None], ...]
 
@@ -240,7 +243,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
             subjects=(asked.subject,),
             required_by=tuple(dict.fromkeys(requirer.purl for requirer, _ in needs)),
             source_only=page is not None and not artifacts,
-            contradiction="the resolver could not use its wheels" if artifacts else "",
+            contradiction=_UNUSABLE if artifacts else "",
         )
         return asked.located(item)
 

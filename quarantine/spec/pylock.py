@@ -141,22 +141,19 @@ def _bad_names(document: Toml) -> Iterator[tuple[int | None, str]]:
         wheels = package.get("wheels")
         for file in (*(wheels if isinstance(wheels, list) else ()), package.get("sdist")):
             try:
-                if isinstance(file, dict) and not _is_named_well(file):
-                    continue  # of another shape, or unnamed: the model says so
+                if isinstance(file, dict):
+                    _check_name(file)
             except ValueError as error:
                 name = package.get("name")
                 yield line, f"package {quote(name)}: {error}" if isinstance(name, str) else str(error)
 
 
-def _is_named_well(file: Mapping[str, object]) -> bool:
-    """Whether the file has one name, False where there is none to tell; ValueError where it has two, or a bad one."""
-    url, path, said = (file.get(key) for key in ("url", "path", "name"))
-    names = [text for text in (url, path, said) if isinstance(text, str)]
-    if not names:
-        return False
-    url, path, said = (text if isinstance(text, str) else None for text in (url, path, said))
-    file_of(filename_of(url=url, path=path, said=said))
-    return True
+def _check_name(file: Mapping[str, object]) -> None:
+    """Nothing, raising ValueError where a file has two names, or a bad one; that it has none the model says."""
+    url, path, said = (text if isinstance(text, str) else None for text in map(file.get, ("url", "path", "name")))
+    if not url and not path:
+        return
+    file_of(filename_of(url=url or None, path=path or None, said=said))
 
 
 def _too_deep(text: object) -> str | None:
