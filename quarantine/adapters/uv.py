@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement as Pep508
-from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filename
 
 from quarantine.errors import UpstreamError
 from quarantine.io.cache import private_folder, read_cached, write_cached
-from quarantine.model import Digest, Ecosystem, Requirement, Target, parse_name, parse_version
+from quarantine.model import Digest, Ecosystem, Requirement, Target, parse_name, parse_version, parse_wheel_name
 from quarantine.policy.stage import Upstream
 from quarantine.ports import Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
 
@@ -359,7 +359,7 @@ def _without_time(warnings: Iterable[str]) -> frozenset[NormalizedName]:
         if file is None:
             continue
         try:
-            parse = parse_wheel_filename if file[1].endswith(".whl") else parse_sdist_filename
+            parse = parse_wheel_name if file[1].endswith(".whl") else parse_sdist_filename
             names.add(parse(file[1])[0])
         except ValueError:
             continue

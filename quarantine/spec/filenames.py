@@ -3,6 +3,7 @@
 Installers open what the URL or path leads to, so its last segment is the name, whatever else stands beside it.
 """
 
+from functools import lru_cache
 from urllib.parse import unquote
 
 from packaging.utils import InvalidSdistFilename, NormalizedName, parse_sdist_filename
@@ -47,10 +48,28 @@ def file_of(filename: str) -> tuple[NormalizedName, Version]:
     if len(filename) > MAX_FILENAME:
         raise ValueError(f"a file name of {len(filename)} characters: at most {MAX_FILENAME} are read")
     if filename.isascii() and filename.endswith(".whl"):
-        return parse_wheel_name(filename)[:2]
+        stem, *tags = filename.removesuffix(".whl").rsplit("-", 3)
+        try:
+            _check_tags("-".join(tags))
+            return _stem(stem)
+        except ValueError:
+            return parse_wheel_name(filename)[:2]  # for its message, or because only a half was too long
     try:
         if filename.isascii():
             return parse_sdist_filename(filename)
     except (InvalidSdistFilename, ValueError):
         pass
     raise ValueError(f"{quote(filename)} is not the name of a wheel or an sdist")
+
+
+# a package's wheels share one half of their names, and the wheels of many packages the other: each is read once
+
+
+@lru_cache(maxsize=1024)
+def _stem(stem: str) -> tuple[NormalizedName, Version]:
+    return parse_wheel_name(f"{stem}-py3-none-any.whl")[:2]
+
+
+@lru_cache(maxsize=1024)
+def _check_tags(tags: str) -> None:
+    parse_wheel_name(f"x-0-{tags}.whl")

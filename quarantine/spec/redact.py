@@ -24,6 +24,8 @@ _BLANK = re.compile(r"(\s+)")
 _SCHEME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-"
 _HOST = re.compile(r"(?:git@)?(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(?::[0-9]{0,5})?")
 _AUTHORITY_END = re.compile(r"[/?#\\]")
+# nearly all of a lock's URLs: nothing in them can be a login
+_PLAIN = re.compile(r"https://[A-Za-z0-9.-]+/[A-Za-z0-9._+/-]*")
 _AT = re.compile("@|%40")
 _DOUBTFUL = re.compile(r"[@;\\]|%40|%3A", re.IGNORECASE)
 _REVISION = re.compile(r"[\w./~+-]+@[\w./+-]+", re.ASCII)
@@ -37,6 +39,8 @@ def redact(text: str) -> str:
     name of a file. `git@`, which is no secret, and a VCS reference's `@revision` stay. The values of assignments whose
     names say secret are `***`. Doing it twice changes nothing more.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     if "@" in text or "://" in text:
         text = "".join(_redact_words(_BLANK.split(text)))
     if "=" in text or ":" in text:
