@@ -75,6 +75,7 @@ def command(
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.record import new_id  # noqa: PLC0415
     from quarantine.pipeline.check import CheckRequest, check  # noqa: PLC0415
+    from quarantine.report.json_verdict import encode  # noqa: PLC0415
     from quarantine.report.render import render  # noqa: PLC0415
     from quarantine.report.view import headline  # noqa: PLC0415
 
@@ -113,7 +114,7 @@ def command(
         tool_version=__version__,
     )
     ports = wiring.check_ports(settings, policy, session.environment, session.now, offline=offline)
-    result = check(request, ports, lambda value: render("json", value).encode(), session.tell)
+    result = check(request, ports, encode, session.tell)
     for kind, file in sinks:
         if file is None:
             session.write(render(kind, result, width=session.width, colour=session.colour))

