@@ -38,6 +38,9 @@ class Section(msgspec.Struct, frozen=True):
     headers: tuple[str, ...] = ()
 
 
+_MOST_TOLERATED = 5
+
+
 def sections(result: CheckResult) -> tuple[Section, ...]:
     """All sections that have something in them, in the order in which a person needs them."""
     requirers = Requirers(result)
@@ -160,7 +163,12 @@ def _facts(result: CheckResult) -> Iterator[str]:
     advisories, packages = tolerated(result)
     if advisories:
         known = "1 advisory" if advisories == 1 else f"{advisories} advisories"
-        yield f"tolerated: {known} on {counted(packages, 'allowed package')}"
+        affected = [judged for judged in by_verdict(result, Verdict.ALLOWED) if judged.findings]
+        which = [
+            f"{label(j.item)} ({', '.join(escape(f.id) for f in j.findings or ())})" for j in affected[:_MOST_TOLERATED]
+        ]
+        more = f" and {packages - len(which)} more packages" if packages > len(which) else ""
+        yield f"tolerated: {known} on {counted(packages, 'allowed package')}: {'; '.join(which)}{more}"
     snapshot = result.snapshot
     if snapshot is None:
         yield "advisories: none could be read"

@@ -351,3 +351,25 @@ def test_a_lock_for_something_else_says_so(home: House) -> None:
     assert reason["message"].startswith(
         "requirements.txt lists no wheel of app 1.0 for cp311-linux-x86_64, though there"
     )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("store: .other\n", ""),
+        ("", '{python: "3.11", platform: windows-x86_64}'),
+    ],
+)
+def test_the_expected_policy_covers_the_configuration(home: House, changed: tuple[str, str]) -> None:
+    """Who brings another store, with advisories of their own, or another target, brings another policy."""
+    home.index.add("app", "1.0")
+    home.advise(HARMLESS)
+    home.write("requirements.txt", "app\n")
+    digest = home.check("requirements.txt").json["policy"]["sha256"]
+    added, target = changed
+    configuration = (home.folder / "quarantine.yaml").read_text()
+    home.write("quarantine.yaml", added + configuration.replace(home.targets[0], target or home.targets[0]))
+
+    ran = home.check("requirements.txt", "--expect-policy", digest)
+
+    assert (ran.status, [p["rule"] for p in ran.json["preconditions"]][-1]) == (3, "policy")
