@@ -20,11 +20,13 @@ from quarantine.ports import AdvisoryService, Index, PythonResolver
 
 if TYPE_CHECKING:
     from quarantine.adapters.local_log import LocalLog
+    from quarantine.adapters.local_store import LocalStore
     from quarantine.io.http import HttpClient
     from quarantine.pipeline.check import CheckPorts
 
 __all__ = [
     "advisory_service",
+    "artifact_store",
     "audit_log",
     "check_ports",
     "http_client",
@@ -79,6 +81,13 @@ def audit_log(settings: Settings) -> "LocalLog":
     return LocalLog(settings.store / "log")
 
 
+def artifact_store(settings: Settings) -> "LocalStore":
+    """Files and evidence of the store, by their sha256."""
+    from quarantine.adapters.local_store import LocalStore  # noqa: PLC0415  # imported where it is used
+
+    return LocalStore(settings.store)
+
+
 def advisory_service(settings: Settings, environment: Environment, now: datetime) -> AdvisoryService:
     """The source of advisories that the configuration names."""
     if settings.advisory_service == "pip-audit":
@@ -106,7 +115,7 @@ def check_ports(
     settings: Settings, policy: Policy, environment: Environment, now: datetime, *, offline: bool
 ) -> "CheckPorts":
     """What a check needs of the outside world."""
-    from quarantine.adapters.local_store import LocalStore, write_file  # noqa: PLC0415  # imported where it is used
+    from quarantine.adapters.local_store import write_file  # noqa: PLC0415  # imported where it is used
     from quarantine.pipeline.check import CheckPorts  # noqa: PLC0415
 
     upstreams = _python(policy)
@@ -116,7 +125,7 @@ def check_ports(
         index=_index(settings, policy, upstreams, logins, environment, now, offline=offline),
         advisories=advisory_service(settings, environment, now),
         log=audit_log(settings),
-        store=LocalStore(settings.store),
+        store=artifact_store(settings),
         write=write_file,
     )
 

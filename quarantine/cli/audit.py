@@ -112,11 +112,13 @@ def _list(
 def _verify(session: Session, chosen: tuple[str, ...], heads: tuple[str, ...], as_json: bool) -> int:
     """Prove that every stream is what was written: each entry well-formed, numbered and linked to the one before.
 
+    The evidence that entries name by its sha256 must be there, whole.
+
     A tail that was cut off at an entry leaves a chain that is sound in itself: only --head shows that it is gone. Note
     the heads that this prints, or that verdicts print, somewhere else.
 
-    Exit status: 0 everything holds, 1 the log was changed or lacks a head, 2 usage, 3 there is nothing to verify, or
-    it can't be read.
+    Exit status: 0 everything holds, 1 the log or its evidence was changed, or lacks something, 2 usage, 3 there is
+    nothing to verify, or it can't be read.
 
     \b
     Examples:
@@ -144,7 +146,8 @@ def _verify(session: Session, chosen: tuple[str, ...], heads: tuple[str, ...], a
         session.say(f"error: the head {head} is in no verified stream: entries are missing, or were replaced")
     session.write(_as_json(results, missing, log) if as_json else _as_text(session, results))
     _explain(session, results, log)
-    if missing or not all(map(_is_verified, results)):
+    lost = _without_evidence(session, log, [result.stream for result in results if _is_verified(result)])
+    if missing or lost or not all(map(_is_verified, results)):
         return 1
     return 3 if unreadable else 0
 
@@ -249,6 +252,28 @@ def _verified(
         now=session.now,
     )
     return replace(result, torn_bytes=log.torn_bytes(stream)) if isinstance(result, Verified) else result
+
+
+def _without_evidence(session: Session, log: "LocalLog", streams: Iterable[str]) -> bool:
+    """Whether an entry names evidence that isn't there as it was; each such entry is told."""
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.audit.chain import entries  # noqa: PLC0415
+    from quarantine.model import Digest  # noqa: PLC0415
+
+    store = wiring.artifact_store(session.settings)
+    lost = False
+    for stream in streams:
+        session.tell(f"looking at the evidence of {stream}")
+        for entry in entries(stream, log.lines(stream)):
+            named = entry.data.get("evidence")
+            if not isinstance(named, str):
+                continue
+            try:
+                store.get("evidence", Digest.sha256(named.removeprefix("sha256:")))
+            except (ValueError, QuarantineError) as error:
+                session.say(f"error: {stream}: entry {entry.seq}: {escape(str(error))}")
+                lost = True
+    return lost
 
 
 def _missing(wanted: Sequence[tuple[str | None, "Head"]], results: Sequence["Verified | Tampered"]) -> list["Head"]:

@@ -178,3 +178,20 @@ def test_a_clock_that_runs_backwards_decides_nothing(logged: House) -> None:
 
     assert (ran.status, ran.json["verdict"]) == (3, "undecided")
     assert not (logged.folder / "pylock.toml").exists()
+
+
+@pytest.mark.parametrize("kind", ["changed", "taken away"])
+def test_evidence_that_is_not_what_it_was_is_found(logged: House, kind: str) -> None:
+    """An entry names the whole verdict by its sha256: without it, or with another one, the log proves less."""
+    (file, *_) = sorted((logged.folder / ".quarantine/evidence/sha256").iterdir())
+    assert logged.run("audit", "verify").status == 0
+    if kind == "changed":
+        file.write_bytes(file.read_bytes().replace(b"denied", b"alowed").replace(b"allowed", b"denied!"))
+    else:
+        file.unlink()
+
+    ran = logged.run("audit", "verify")
+
+    assert ran.status == 1
+    assert f"error: {STREAM}: entry " in ran.err
+    assert file.name in ran.err
