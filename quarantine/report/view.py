@@ -163,13 +163,22 @@ def problems(result: CheckResult) -> tuple[Problem, ...]:
 
 
 def against(judged: JudgedItem) -> tuple[Outcome, ...]:
-    """What speaks against an item. That nothing was evaluated does; that a precondition failed is told once, not here."""
+    """What speaks against an item, each reason once.
+
+    Where its files aren't known, one rule says why, and not every rule that would have looked at them. That nothing was
+    evaluated speaks against it; that a precondition failed is told once, not here.
+    """
     found = troubles(judged.outcomes)
+    if judged.item.contradiction:
+        echoes = _ABOUT_FILES | (_ABOUT_VERSIONS if judged.item.version is None else frozenset())
+        found = tuple(o for o in found if o.kind is OutcomeKind.FAIL or o.rule not in echoes)
     if found or judged.verdict is Verdict.ALLOWED or any(o.kind is OutcomeKind.PASS for o in judged.outcomes):
         return found
     return (NOT_EVALUATED,)
 
 
+_ABOUT_FILES = frozenset({"minimum-age", "yanked", "source-only"})
+_ABOUT_VERSIONS = frozenset({"malware", "vulnerability"})
 VOID = Outcome(
     rule="precondition", kind=OutcomeKind.UNKNOWN, message="a precondition is not met, so no evidence counts"
 )

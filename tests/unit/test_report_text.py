@@ -17,7 +17,7 @@ from quarantine.model import (
     Verdict,
 )
 from quarantine.report.render import render
-from quarantine.report.view import Requirers, headline, problems
+from quarantine.report.view import Requirers, against, headline, problems
 from quarantine.report.wayout import Step, exception_command, next_steps
 
 FAIL = Outcome(rule="vulnerability", kind=OutcomeKind.FAIL, message="it is bad")
@@ -185,3 +185,13 @@ def test_colour_changes_nothing_but_colour() -> None:
     assert coloured.startswith("\x1b[1;31mDENIED")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
     assert [line.rstrip() for line in plain.splitlines()] == render("text", DENIED, width=100).splitlines()
+
+
+def test_what_is_not_known_of_files_is_said_once() -> None:
+    """An item whose files aren't known has one line for that; what fails is told all the same."""
+    unknown = [Outcome(rule=rule, kind=OutcomeKind.UNKNOWN, message=f"{rule} can't tell") for rule in
+               ("malware", "vulnerability", "minimum-age", "yanked", "source-only", "integrity")]  # fmt: skip
+    failed = Outcome(rule="deny-entry", kind=OutcomeKind.FAIL, message="denied by name")
+    entry = judged(replace(item("app", None), contradiction="none is listed"), failed, *unknown)
+
+    assert [outcome.rule for outcome in against(entry)] == ["deny-entry", "integrity"]
