@@ -526,16 +526,6 @@ class IndexPage:
             text = self._texts.get(canonicalize_version(version), text)
         return self._of(text, digests)
 
-    def of_digests(self, digests: Collection[Digest]) -> tuple[Artifact, ...]:
-        """The files that have one of these digests."""
-        raw = [bytes.fromhex(digest.hex) for digest in digests]
-        texts = (
-            text
-            for text, files in self._files.items()
-            if isinstance(files, tuple) or any(digest in files for digest in raw)
-        )
-        return tuple(artifact for text in texts for artifact in self._of(text, digests))
-
     def _of(self, text: str, digests: Collection[Digest] | None = None) -> tuple[Artifact, ...]:
         files = self._files.get(text, ())
         if isinstance(files, bytes):

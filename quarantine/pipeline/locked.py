@@ -23,7 +23,7 @@ from quarantine.model import (
     Target,
     pypi_purl,
 )
-from quarantine.pipeline.pages import Pages
+from quarantine.pipeline.pages import Pages, item_on
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
@@ -128,12 +128,8 @@ def _lacks_wheel(spec: EnvironmentSpec, package: LockedPackage, target: Target) 
 
 
 def _item(package: LockedPackage, page: IndexPage | None, target: Target, subject: int) -> Item:
-    base = Item(
-        name=package.name,
-        version=package.version,
-        upstream=None if page is None else page.upstream,
-        status="active" if page is None else page.status,
-        subjects=(subject,),
+    base = replace(
+        item_on(page, package.name, package.version, subject),
         location=package.location,
         reference=package.reference,
         locked=True,

@@ -1,16 +1,17 @@
 """What the indexes say, each page asked for once in a run, and who requires what by the metadata they serve."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
+from packaging.version import Version
 
 from quarantine.archive.metadata import parse_metadata
 from quarantine.model import IndexPage, Item, Requirement, Target
 from quarantine.ports import Index, Tell
 
-__all__ = ["Pages", "Requirers"]
+__all__ = ["Pages", "Requirers", "item_on"]
 
 Requirers = Mapping[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]]
 """For a name, the items that require it, and the versions of it that each accepts."""
@@ -43,45 +44,49 @@ class Pages:
 
         UpstreamError when metadata can't be had.
         """
-        by_file = self._by_file(items)
         found: dict[NormalizedName, tuple[Item, ...]] = {}
         silent: list[Item] = []
-        for filename, text in self._metadata(by_file).items():
-            if text is None:
-                silent.append(by_file[filename])
-                continue
-            for line in parse_metadata(filename, text).requires:
+        for item, lines in self._requires(items):
+            if lines is None:
+                silent.append(item)
+            for line in lines or ():
                 if line.name is not None and line.applies_to(target):
-                    found[line.name] = (*found.get(line.name, ()), by_file[filename])
+                    found[line.name] = (*found.get(line.name, ()), item)
         return found, tuple(silent)
-
-    def _by_file(self, items: Iterable[Item]) -> Mapping[str, Item]:
-        """One wheel of each item: all wheels of a version are built from one source, and say the same."""
-        wheels = ((item, next((a for a in item.artifacts if a.is_wheel), None)) for item in items)
-        return {wheel.filename: item for item, wheel in wheels if wheel is not None}
-
-    def _metadata(self, by_file: Mapping[str, Item]) -> Mapping[str, bytes | None]:
-        wheels = [
-            artifact for name, item in by_file.items() for artifact in item.artifacts if artifact.filename == name
-        ]
-        return self._index.metadata(wheels, self._tell)
 
     def requirers(self, names: frozenset[NormalizedName], items: Iterable[Item], target: Target) -> Requirers:
         """Which of the items require each of the names on the target. UpstreamError when metadata can't be had."""
-        by_file = self._by_file(items)
-        texts = self._metadata(by_file)
         found: dict[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]] = {}
-        for filename, text in texts.items():
-            if text is None:
-                continue
-            lines = [line for line in parse_metadata(filename, text).requires if line.name in names]
+        for item, every in self._requires(items):
+            lines = [line for line in every or () if line.name in names]
             plain = [line for line in lines if line.applies_to(target)]
             # which extras were asked for isn't known here: they count for what isn't required without one
             optional = [line for line in lines if line.name not in {other.name for other in plain}]
             for line in (*plain, *(line for line in optional if _applies_with_an_extra(line, target))):
                 if line.name is not None:
-                    found[line.name] = (*found.get(line.name, ()), (by_file[filename], line.specifier))
+                    found[line.name] = (*found.get(line.name, ()), (item, line.specifier))
         return found
+
+    def _requires(self, items: Iterable[Item]) -> Iterator[tuple[Item, tuple[Requirement, ...] | None]]:
+        """What each item that has a wheel requires by its metadata; None where nobody serves it.
+
+        One wheel speaks for an item: all wheels of a version are built from one source.
+        """
+        chosen = ((item, next((a for a in item.artifacts if a.is_wheel), None)) for item in items)
+        wheels = {wheel.filename: (item, wheel) for item, wheel in chosen if wheel is not None}
+        for filename, text in self._index.metadata([wheel for _, wheel in wheels.values()], self._tell).items():
+            yield wheels[filename][0], None if text is None else parse_metadata(filename, text).requires
+
+
+def item_on(page: IndexPage | None, name: NormalizedName, version: Version | None, subject: int) -> Item:
+    """A package of a subject as its owner's page has it; nobody's where there is no page. Its files are to be added."""
+    return Item(
+        name=name,
+        version=version,
+        upstream=None if page is None else page.upstream,
+        status="active" if page is None else page.status,
+        subjects=(subject,),
+    )
 
 
 def _applies_with_an_extra(required: Requirement, target: Target) -> bool:

@@ -26,7 +26,7 @@ from quarantine.model import (
     pypi_purl,
 )
 from quarantine.pipeline.locked import Plan, nothing, unfit
-from quarantine.pipeline.pages import Pages, Requirers
+from quarantine.pipeline.pages import Pages, Requirers, item_on
 from quarantine.policy.stage import StagePolicy
 from quarantine.ports import PythonResolver, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
 
@@ -188,12 +188,8 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         versions: Mapping[NormalizedName, Version],
     ) -> Item:
         """The item of one package of a solution: the owner's wheels that may be installed, if the two agree."""
-        item = Item(
-            name=package.name,
-            version=package.version,
-            upstream=None if page is None else page.upstream,
-            status="active" if page is None else page.status,
-            subjects=(asked.subject,),
+        item = replace(
+            item_on(page, package.name, package.version, asked.subject),
             required_by=tuple(pypi_purl(name, versions.get(name)) for name in package.required_by),
         )
         if page is None:
@@ -234,13 +230,9 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         version = max(both.filter(known), default=None) or max(wanted.filter(known), default=None)
         listed = () if page is None or version is None else page.of_version(version)
         artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
-        item = Item(
-            name=name,
-            version=version,
-            upstream=None if page is None else page.upstream,
-            status="active" if page is None else page.status,
+        item = replace(
+            item_on(page, name, version, asked.subject),
             artifacts=artifacts,
-            subjects=(asked.subject,),
             required_by=tuple(dict.fromkeys(requirer.purl for requirer, _ in needs)),
             source_only=page is not None and not artifacts,
             contradiction=_UNUSABLE if artifacts else "",
@@ -290,13 +282,9 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             listed = () if page is None or pinned is None else page.of_version(pinned)
             artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
-            item = Item(
-                name=name,
-                version=pinned,
-                upstream=None if page is None else page.upstream,
-                status="active" if page is None else page.status,
+            item = replace(
+                item_on(page, name, pinned, asked.subject),
                 artifacts=artifacts,
-                subjects=(asked.subject,),
                 source_only=bool(listed) and not any(artifact.fits(asked.target) for artifact in artifacts),
                 contradiction="" if listed or page is None else _unlisted(pinned, page),
             )

@@ -106,7 +106,8 @@ def test_files_are_found_by_version_and_by_digest(open_index: Open) -> None:
         page = index.pages([ACME], quiet)[ACME]
         assert page is not None
         by_version = {a.filename for a in page.of_version(parse_version("1"))}
-        by_digest = {a.filename for a in page.of_digests(frozenset({other.digest, long.digest}))}
+        wanted = frozenset({other.digest, long.digest})
+        by_digest = {a.filename for version in page.versions() for a in page.of_version(version, wanted)}
         assert (by_version, by_digest, len(page.artifacts)) == (
             {"acme-1.0-py3-none-any.whl", "acme-1.0.0-py3-none-any.whl"},
             {"acme-1.0.0-py3-none-any.whl", "acme-2.0-py3-none-any.whl"},
