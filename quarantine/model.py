@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import NewType
+from typing import NewType, assert_never
 from urllib.parse import quote
 
 import msgspec
@@ -27,25 +27,35 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
+from quarantine.errors import Problem
+
 __all__ = [
     "Artifact",
+    "Channel",
     "CheckResult",
+    "CondaRecord",
+    "CondaSection",
+    "CuratedEnvironment",
     "Digest",
     "Directive",
     "Ecosystem",
     "EnvironmentSpec",
     "EvidenceValue",
     "Finding",
+    "ImageReference",
     "IndexPage",
     "Item",
     "JudgedItem",
     "Location",
+    "LockedCondaPackage",
     "LockedFile",
     "LockedPackage",
+    "MatchSpec",
     "Needs",
     "Outcome",
     "OutcomeKind",
     "Package",
+    "PackageFile",
     "Purl",
     "Receipt",
     "Reference",
@@ -59,6 +69,8 @@ __all__ = [
     "Unverifiable",
     "Verdict",
     "combine",
+    "conda_purl",
+    "oci_purl",
     "parse_name",
     "parse_version",
     "parse_wheel_name",
@@ -125,12 +137,28 @@ def pypi_purl(name: str, version: Version | None = None) -> Purl:
     return Purl(f"pkg:pypi/{name}" if version is None else f"pkg:pypi/{name}@{quote(str(version), safe='.')}")
 
 
+def conda_purl(name: str, version: str | None = None, **qualifiers: str) -> Purl:
+    """The package URL of a conda package (purl specification, type conda): build, channel, subdir and type qualify it."""
+    purl = f"pkg:conda/{name}" if version is None else f"pkg:conda/{name}@{quote(version, safe='.')}"
+    said = "&".join(f"{key}={quote(value, safe='.')}" for key, value in sorted(qualifiers.items()) if value)
+    return Purl(f"{purl}?{said}" if said else purl)
+
+
+def oci_purl(name: str, digest: str | None = None, tag: str | None = None) -> Purl:
+    """The package URL of an image (purl specification, type oci): `name` is registry and path."""
+    last = name.rpartition("/")[2]
+    version = "" if digest is None else f"@{quote(digest, safe='')}"
+    said = f"repository_url={quote(name, safe='/.')}" + ("" if tag is None else f"&tag={quote(tag, safe='.')}")
+    return Purl(f"pkg:oci/{last}{version}?{said}")
+
+
 class Ecosystem(StrEnum):
     """Where a package's name has its meaning."""
 
     PYPI = "pypi"
     CONDA = "conda"
     OCI = "oci"
+    AZUREML = "azureml"
 
 
 class Digest(msgspec.Struct, frozen=True, order=True):
@@ -179,6 +207,25 @@ class Package(msgspec.Struct, frozen=True, order=True):
 
 _LINUX = ("linux_", "manylinux", "musllinux_")
 _LATE_PATCH = 99
+_CONDA = {
+    # platform -> (conda's name for it, the virtual packages of the oldest machine that the target stands for)
+    "linux-x86_64": (
+        "linux-64",
+        (("__archspec", "1", "x86_64"), ("__glibc", "2.28", "0"), ("__linux", "4.18", "0"), ("__unix", "0", "0")),
+    ),
+    "linux-aarch64": (
+        "linux-aarch64",
+        (("__archspec", "1", "aarch64"), ("__glibc", "2.28", "0"), ("__linux", "4.18", "0"), ("__unix", "0", "0")),
+    ),
+    "macos-arm64": ("osx-arm64", (("__archspec", "1", "m1"), ("__osx", "13.0", "0"), ("__unix", "0", "0"))),
+    "windows-x86_64": ("win-64", (("__archspec", "1", "x86_64"), ("__win", "0", "0"))),
+}
+_OCI = {
+    "linux-x86_64": "linux/amd64",
+    "linux-aarch64": "linux/arm64",
+    "macos-arm64": "linux/arm64",
+    "windows-x86_64": "windows/amd64",
+}
 _PLATFORMS = {
     # platform -> (uv's name for it, machine, marker values, how the platform tags of its wheels begin)
     "linux-x86_64": ("x86_64-manylinux_2_28", ("x86_64",), ("linux", "Linux", "x86_64", "posix"), _LINUX),
@@ -222,6 +269,21 @@ class Target(msgspec.Struct, frozen=True, order=True):
     def uv_platform(self) -> str:
         """What uv's `--python-platform` calls it."""
         return _PLATFORMS[self.platform][0]
+
+    @property
+    def conda_subdir(self) -> str:
+        """What conda calls the platform ("linux-64")."""
+        return _CONDA[self.platform][0]
+
+    @property
+    def virtual_packages(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, version and build of conda's virtual packages on the oldest machine that the target stands for."""
+        return _CONDA[self.platform][1]
+
+    @property
+    def oci_platform(self) -> str:
+        """What image indexes call the platform ("linux/amd64"); containers on a Mac run Linux."""
+        return _OCI[self.platform]
 
     def environment(self) -> dict[str, str]:
         """The marker environment (PEP 508) of the target, `extra` left out."""
@@ -381,6 +443,107 @@ class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
     location: Location
 
 
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A conda channel as a user's file names it ("conda-forge", a URL, "defaults"), without credentials."""
+
+    name: str
+    location: Location
+
+
+class MatchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One conda package that a user's file asks for (conda's MatchSpec), validated.
+
+    `version` and `build` are as conda writes them ("" for any), canonical and safe to give to a solver. `channel` is what
+    stood before `::`. `reference` is set for a spec that is the URL or path of a package file: judged, never followed.
+    """
+
+    name: str
+    version: str = ""
+    build: str = ""
+    channel: str | None = None
+    subdir: str | None = None
+    sha256: Digest | None = None
+    reference: Reference | None = None
+    location: Location
+
+    def __str__(self) -> str:
+        """Conda's bracket form, without the channel: `name[version='>=1.2,<2',build='py38_0']`."""
+        keys = (("version", self.version), ("build", self.build), ("sha256", self.sha256.hex if self.sha256 else ""))
+        said = ",".join(f"{key}='{value}'" for key, value in keys if value)
+        return f"{self.name}[{said}]" if said else self.name
+
+
+class LockedCondaPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """A conda package that a lock pins. `platform` is conda's name of the one it is for ("linux-64"), None for any.
+
+    `url` is None where the lock gives name, version, build and sha256 only. `requires` are names, where the lock says so.
+    """
+
+    name: str
+    version: str
+    build: str = ""
+    platform: str | None = None
+    channel: str | None = None
+    url: str | None = None
+    sha256: Digest | None = None
+    requires: tuple[str, ...] = ()
+    location: Location
+
+
+class CondaSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file asks of conda. `locked` is set where every package is pinned by name, version, build and sha256.
+
+    Channels stand in the user's order; `defaults` is among them where conda would add it for want of any other.
+    """
+
+    channels: tuple[Channel, ...] = ()
+    specs: tuple[MatchSpec, ...] = ()
+    locked: tuple[LockedCondaPackage, ...] | None = None
+
+
+class ImageReference(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that a file builds upon or copies from, with registry and path written out (`docker.io/library/python`).
+
+    Without `tag` and `digest` it means `latest`. `role` says what names it ("FROM", "COPY --from", "image").
+    """
+
+    host: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+    platform: str | None = None
+    role: str = "image"
+    location: Location
+
+    @property
+    def name(self) -> str:
+        """Registry and path."""
+        return f"{self.host}/{self.path}"
+
+    def __str__(self) -> str:
+        tag = "" if self.tag is None else f":{self.tag}"
+        return self.name + tag + ("" if self.digest is None else f"@{self.digest}")
+
+
+class CuratedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """An Azure ML environment that is named, not described: `azureml://registries/R/environments/N/versions/V`.
+
+    `registry` is None for one of the workspace (`azureml:N:V`). `version` is None for a label ("latest").
+    """
+
+    registry: str | None
+    name: str
+    version: str | None
+    label: str | None = None
+    location: Location
+
+    def __str__(self) -> str:
+        if self.registry is None:
+            return f"azureml:{self.name}" + (f":{self.version}" if self.version else f"@{self.label or 'latest'}")
+        which = f"versions/{self.version}" if self.version else f"labels/{self.label or 'latest'}"
+        return f"azureml://registries/{self.registry}/environments/{self.name}/{which}"
+
+
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was read to understand a spec, with the sha256 of its bytes."""
 
@@ -400,6 +563,9 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a user's file asks for. Exactly one of `requirements` and `locked` matters: a lock has `locked` set.
 
     `environments` are the markers that a lock says it was made for, one of which must hold; empty means any.
+    With `conda`, the Python distributions are installed into the environment that conda makes. `parts` are what a file
+    builds in several steps or takes from other files, each resolved by itself: the environments of a Dockerfile's
+    lines, the conda file of an Azure ML environment. `unreadable` says why a file that a folder holds can't be read.
     """
 
     file: str
@@ -410,8 +576,25 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     locked: tuple[LockedPackage, ...] | None = None
     requires_python: SpecifierSet = SpecifierSet()
     environments: tuple[Marker, ...] = ()
+    conda: CondaSection | None = None
+    images: tuple[ImageReference, ...] = ()
+    curated: tuple[CuratedEnvironment, ...] = ()
+    parts: tuple["EnvironmentSpec", ...] = ()
     unverifiable: tuple[Unverifiable, ...] = ()
+    unreadable: tuple[Problem, ...] = ()
     sources: tuple[SourceFile, ...] = ()
+
+    @property
+    def leaves(self) -> tuple["EnvironmentSpec", ...]:
+        """The spec itself, then its parts, theirs, and so on: each is one thing to resolve and to judge."""
+        return (self, *(leaf for part in self.parts for leaf in part.leaves))
+
+    @property
+    def pins_packages(self) -> bool:
+        """Whether every package that it asks for itself (not its parts) is pinned by digest."""
+        return (self.locked is not None or not self.requirements) and (
+            self.conda is None or self.conda.locked is not None
+        )
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -427,17 +610,40 @@ class Needs(msgspec.Struct, frozen=True):
 # --- found ------------------------------------------------------------------------------------------------------------
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that an upstream's page lists. `upload_time` (aware, UTC) is the server's word, None where it gave none."""
+class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that an upstream lists: of a distribution, a conda package, or an image's manifest.
 
-    name: NormalizedName
-    version: Version
+    `upload_time` (aware, UTC) is the server's word, None where it gave none.
+    """
+
     filename: str
     digest: Digest | None
     size: int | None
     upload_time: datetime | None
-    yanked: str | None
+    yanked: str | None = None
     url: str
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether it is a wheel."""
+        return False
+
+    def fits(self, target: Target) -> bool:
+        """Whether every machine of the target would install it as a wheel."""
+        del target
+        return False
+
+    def may_fit(self, target: Target) -> bool:
+        """Whether some machine of the target's kind would install it as a wheel."""
+        del target
+        return False
+
+
+class Artifact(PackageFile, frozen=True, kw_only=True):
+    """A file of a Python distribution, as an index page lists it."""
+
+    name: NormalizedName
+    version: Version
     requires_python: SpecifierSet | None = None
     metadata_digest: Digest | None = None
     has_metadata: bool = False
@@ -462,6 +668,35 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
             self.is_wheel
             and (self.requires_python is None or target.may_be_in(self.requires_python))
             and target.may_install(self.tags)
+        )
+
+
+class CondaRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A package file as a channel's repodata lists it. `upstream` is the policy's name of the channel.
+
+    `indexed` (aware, UTC) is when the channel's server says that it took the file in, None where it doesn't say.
+    `depends` are match specs, as the packager wrote them.
+    """
+
+    upstream: str
+    subdir: str
+    name: str
+    version: str
+    build: str
+    filename: str
+    url: str
+    sha256: Digest | None = None
+    md5: str | None = None
+    size: int | None = None
+    indexed: datetime | None = None
+    depends: tuple[str, ...] = ()
+
+    @property
+    def purl(self) -> Purl:
+        """Its package URL."""
+        kind = "conda" if self.filename.endswith(".conda") else "tar.bz2"
+        return conda_purl(
+            self.name, self.version, build=self.build, channel=self.upstream, subdir=self.subdir, type=kind
         )
 
 
@@ -554,41 +789,72 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     `upstream` owns the name, None where nobody has it. `artifacts` are the owner's files that may be installed on some
     machine of the target's kind, and the source distributions that a lock accepts.
-    `missing_digests` are digests that the user's lock accepts and the owner's page doesn't list. `held_back_from` is
+    `targets` are those that it would be installed on. `missing_digests` are digests that the user's lock accepts and the owner's page doesn't list. `held_back_from` is
     the newest version that the user's own line would take, where another was chosen, and `held_back_by` says why.
     `elsewhere` are URLs that the user's lock takes files from and that aren't on the host of the owner's files.
     `contradiction` says how two sources of evidence about the item disagree; empty where they don't.
+    A conda package has its `record`, and `holds` are the Python distributions inside, None where its file list can't be
+    read (then `unread` says why). An image has its `image`, its version is its tag; `platforms` are those that its index
+    has children for ("linux/amd64"), empty where it has none. An Azure ML environment that is named has `curated`.
     """
 
     ecosystem: Ecosystem = Ecosystem.PYPI
-    name: NormalizedName
-    version: Version | None
+    name: str
+    version: Version | str | None
     upstream: str | None
     status: str = "active"
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: tuple[PackageFile, ...] = ()
     missing_digests: frozenset[Digest] = frozenset()
     elsewhere: tuple[str, ...] = ()
     subjects: tuple[int, ...] = (0,)
+    targets: tuple[Target, ...] = ()
     required_by: tuple[Purl, ...] = ()
     location: Location | None = None
+    record: CondaRecord | None = None
+    holds: tuple[Package, ...] | None = ()
+    unread: str = ""
+    image: ImageReference | None = None
+    platforms: tuple[str, ...] = ()
+    curated: CuratedEnvironment | None = None
     reference: Reference | None = None
     locked: bool = False
     source_only: bool = False
-    held_back_from: Version | None = None
+    held_back_from: Version | str | None = None
     held_back_by: str = ""
     contradiction: str = ""
 
     @property
     def purl(self) -> Purl:
         """Its package URL."""
-        return pypi_purl(self.name, self.version)
+        match self.ecosystem:
+            case Ecosystem.PYPI:
+                return pypi_purl(self.name, self.version if isinstance(self.version, Version) else None)
+            case Ecosystem.CONDA:
+                version = None if self.version is None else str(self.version)
+                return conda_purl(self.name, version) if self.record is None else self.record.purl
+            case Ecosystem.OCI:
+                digest = next((str(a.digest) for a in self.artifacts if a.digest is not None), None)
+                return oci_purl(self.name, digest, None if self.version is None else str(self.version))
+            case Ecosystem.AZUREML:
+                return Purl(f"pkg:generic/{quote(self.name)}@{quote(str(self.version))}")
+            case _:
+                assert_never(self.ecosystem)
 
     @property
-    def package(self) -> Package | None:
-        """What an advisory service is asked about; None without a version."""
-        if self.version is None:
-            return None
-        return Package(self.name, self.version, frozenset(a.digest for a in self.artifacts if a.digest is not None))
+    def packages(self) -> tuple[Package, ...]:
+        """What an advisory service is asked about: itself, or the Python distributions that a conda package holds."""
+        match self.ecosystem:
+            case Ecosystem.PYPI:
+                if not isinstance(self.version, Version):
+                    return ()
+                digests = frozenset(a.digest for a in self.artifacts if a.digest is not None)
+                return (Package(NormalizedName(self.name), self.version, digests),)
+            case Ecosystem.CONDA:
+                return self.holds or ()
+            case Ecosystem.OCI | Ecosystem.AZUREML:
+                return ()
+            case _:
+                assert_never(self.ecosystem)
 
 
 # --- known ------------------------------------------------------------------------------------------------------------
@@ -695,7 +961,7 @@ class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     findings: tuple[Finding, ...] | None
     outcomes: tuple[Outcome, ...]
-    nearest: Version | None = None
+    nearest: Version | str | None = None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

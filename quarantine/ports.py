@@ -16,9 +16,12 @@ from packaging.version import Version
 from quarantine.audit.record import Draft, Entry
 from quarantine.model import (
     Artifact,
+    CondaRecord,
     Digest,
     Finding,
+    ImageReference,
     IndexPage,
+    MatchSpec,
     Package,
     Receipt,
     Requirement,
@@ -30,11 +33,22 @@ __all__ = [
     "AdvisoryService",
     "ArtifactStore",
     "AuditLog",
+    "CondaCandidates",
+    "CondaContents",
+    "CondaFailed",
+    "CondaListing",
+    "CondaPackages",
+    "CondaRequest",
+    "CondaSolution",
+    "CondaSolver",
+    "ImageRegistry",
     "Index",
+    "Installed",
     "PythonResolver",
     "Resolution",
     "ResolutionFailed",
     "ResolutionRequest",
+    "ResolvedImage",
     "ResolvedPackage",
     "Tell",
 ]
@@ -49,6 +63,7 @@ class ResolutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     `not_after` is the cutoff on upload times (aware, UTC), None for "as written"; `not_after_by_name` overrides it
     where there is one, with None for no cutoff at all.
     `excluded` names are left out of the resolution together with what only they need.
+    `installed` are distributions that are there already: they are used where they fit, and aren't part of the answer.
     """
 
     requirements: tuple[Requirement, ...]
@@ -57,6 +72,14 @@ class ResolutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime | None = None
     not_after_by_name: tuple[tuple[NormalizedName, datetime | None], ...] = ()
     excluded: frozenset[NormalizedName] = frozenset()
+    installed: tuple["Installed", ...] = ()
+
+
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution that conda installs, and what it requires by its own metadata (core metadata, as bytes)."""
+
+    package: Package
+    metadata: bytes | None
 
 
 class ResolvedPackage(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +120,120 @@ class PythonResolver(Protocol):
 
     def resolve(self, request: ResolutionRequest, tell: Tell) -> Resolution | ResolutionFailed:
         """One solution, or why there is none. UpstreamError when an index fails or the time limit is over."""
+        ...
+
+
+class CondaRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What conda is asked to solve. `channels` are upstreams of the policy by name, in the user's order of priority.
+
+    `not_after` is a cutoff (aware, UTC), None for none. `constraints` are match specs that hold for what is installed.
+    """
+
+    channels: tuple[str, ...]
+    specs: tuple[MatchSpec, ...]
+    target: Target
+    not_after: datetime | None = None
+    constraints: tuple[str, ...] = ()
+
+
+class CondaSolution(msgspec.Struct, frozen=True, kw_only=True):
+    """A solution, in no order. `owners` says for every name which upstream is the first of the policy to have it."""
+
+    records: tuple[CondaRecord, ...]
+    owners: Mapping[str, str]
+
+
+class CondaFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """There is no solution, and the solver's explanation. `not_found` names are in none of the channels."""
+
+    explanation: str
+    not_found: frozenset[str] = frozenset()
+
+
+class CondaListing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the owner of a name lists of it: of the files asked for, those that are there."""
+
+    owner: str | None
+    records: tuple[CondaRecord, ...] = ()
+
+
+class CondaCandidates(msgspec.Struct, frozen=True, kw_only=True):
+    """A look for other versions of `name`, that are in `upstream`, satisfy every one of `specs`, and go with `beside`.
+
+    `beside` is the rest of a solution: a candidate's own dependencies must hold for those of them that it names.
+    """
+
+    name: str
+    upstream: str
+    specs: tuple[str, ...]
+    beside: tuple[CondaRecord, ...]
+    target: Target
+
+
+class CondaSolver(Protocol):
+    """Knows the repodata of the policy's channels, and chooses versions of conda packages by it."""
+
+    def solve(self, request: CondaRequest, tell: Tell) -> CondaSolution | CondaFailed:
+        """One solution under strict channel priority, or why there is none. UpstreamError when a channel fails."""
+        ...
+
+    def listed(
+        self, wanted: Mapping[str, frozenset[Digest]], target: Target, tell: Tell
+    ) -> Mapping[str, CondaListing]:
+        """For every name its owner, and the owner's records of it that have one of the digests. UpstreamError."""
+        ...
+
+    def candidates(self, request: CondaCandidates, tell: Tell) -> tuple[CondaRecord, ...]:
+        """The best build of each version that would do, in ascending order of version. UpstreamError."""
+        ...
+
+
+class CondaContents(msgspec.Struct, frozen=True, kw_only=True):
+    """What a conda package's own file list says: the Python distributions in it, None where it can't be read (`why`).
+
+    `last_modified` (aware, UTC) is when the server says that it got the file, None where it doesn't say.
+    """
+
+    distributions: tuple[Package, ...] | None
+    last_modified: datetime | None = None
+    why: str = ""
+
+
+class CondaPackages(Protocol):
+    """Reads conda packages where they lie, as little of each as will do."""
+
+    def contents(self, records: Collection[CondaRecord], tell: Tell) -> Mapping[CondaRecord, CondaContents]:
+        """For every record what is inside. A package that can't be read is one without distributions that says why.
+
+        UpstreamError when a channel doesn't answer.
+        """
+        ...
+
+    def metadata(self, record: CondaRecord, names: Collection[NormalizedName], tell: Tell) -> Mapping[str, bytes]:
+        """The core metadata of the distributions in it, by normalised name; all of `names` are there.
+
+        UpstreamError, IntegrityError when they can't be had.
+        """
+        ...
+
+
+class ResolvedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reference stands for: the digest of its manifest or index, with the platforms of an index's children."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    platforms: tuple[tuple[str, Digest], ...] = ()
+
+
+class ImageRegistry(Protocol):
+    """Registries that speak the OCI distribution protocol."""
+
+    def resolve(self, reference: ImageReference, tell: Tell) -> ResolvedImage | None:
+        """What the reference stands for now, checked by its digest; None where the registry says it has no such image.
+
+        UpstreamError when the registry can't say, IntegrityError when its bytes aren't those of their digest.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from quarantine.model import Artifact, EvidenceValue, Outcome
+from quarantine.model import EvidenceValue, Outcome, PackageFile
 from quarantine.policy.case import Case, day, failed, instant, listing, not_applicable, passed, unknown
 
 __all__ = ["CLOCK_SKEW", "integrity", "minimum_age", "source_only", "yanked"]
@@ -165,5 +165,5 @@ def integrity(case: Case) -> Outcome:
     return passed(rule, f"every file of {case.label} is the owner's, by digest", files=_names(item.artifacts))
 
 
-def _names(artifacts: tuple[Artifact, ...]) -> tuple[str, ...]:
+def _names(artifacts: tuple[PackageFile, ...]) -> tuple[str, ...]:
     return tuple(artifact.filename for artifact in artifacts)
