@@ -5,7 +5,6 @@ import bz2
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +23,16 @@ from quarantine.model import Digest
 LONG_AGO = datetime(2025, 1, 15, tzinfo=UTC)
 
 
-def distribution(name: str, version: str, requires: Iterable[str] = (), where: str = "site-packages") -> dict[str, bytes]:
+def distribution(
+    name: str, version: str, requires: Iterable[str] = (), where: str = "site-packages"
+) -> dict[str, bytes]:
     """The files that a package has when it holds a Python distribution."""
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        *(f"Requires-Dist: {r}" for r in requires),
+    ]
     return {
         f"{where}/{name.replace('-', '_')}/__init__.py": b"",
         f"{where}/{name.replace('-', '_')}-{version}.dist-info/METADATA": ("\n".join(lines) + "\n").encode(),
@@ -135,7 +141,7 @@ class CondaChannel:
         when = self.uploaded.get(path.name, LONG_AGO)
         if when is not None:
             headers["Last-Modified"] = format_datetime(when, usegmt=True)
-        headers["ETag"] = f'"{os.stat(path).st_mtime_ns}"'
+        headers["ETag"] = f'"{path.stat().st_mtime_ns}"'
         wanted = asked.headers.get("Range")
         if wanted is None:
             return Answer(headers=headers, body=body)

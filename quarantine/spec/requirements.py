@@ -10,8 +10,8 @@ A file in which every requirement is pinned and hashed is a lock. Hashes on only
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from quarantine.errors import SpecError
 from quarantine.model import Directive, EnvironmentSpec, Location, Needs, Requirement, SourceFile
@@ -21,7 +21,7 @@ from quarantine.spec.redact import redact
 from quarantine.spec.requirement import digest, parse_requirement
 from quarantine.spec.text import MAX_REQUIREMENTS, Problems, decode, quote
 
-__all__ = ["Line", "logical_lines", "read"]
+__all__ = ["Line", "logical_lines", "read", "read_lines"]
 
 MAX_DEPTH = 16
 MAX_FILES = 256
@@ -48,6 +48,20 @@ def read(file: str, files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
     """
     reader = _Reader(files=files)
     reader.read(file, constraint=False, chain=())
+    return _answer(file, reader)
+
+
+def read_lines(file: str, lines: Iterable[tuple[int, str]], files: Mapping[str, bytes]) -> EnvironmentSpec | Needs:
+    """The same for lines that stand in another file (an environment.yml's `pip:`, a Dockerfile), each with its number.
+
+    An include means what it would mean in `file`. The `sources` are the files that are included.
+    """
+    reader = _Reader(files=files)
+    reader.lines(file, lines)
+    return _answer(file, reader)
+
+
+def _answer(file: str, reader: "_Reader") -> EnvironmentSpec | Needs:
     if reader.needed:
         return Needs(tuple(reader.needed), wanted_by=tuple(reader.needed.values()))
     problems = reader.problems
@@ -163,6 +177,20 @@ class _Reader:
             if self.full:
                 break
         self._close_notes(notes, open_notes=open_notes)
+
+    def lines(self, file: str, lines: Iterable[tuple[int, str]]) -> None:
+        """Reads lines of another file, each as one logical line."""
+        for number, text in lines:
+            if "\n" in text or "\r" in text:
+                self.problems.add(file, number, "a requirement of several lines: write it on one")
+                continue
+            for line in logical_lines(text):
+                if line.fault is not None:
+                    self.problems.add(file, number, line.fault[1])
+                elif line.text:
+                    self._line(replace(line, number=number), constraint=False, chain=(file,))
+            if self.full:
+                break
 
     def _close_notes(self, notes: list[str], *, open_notes: bool) -> None:
         """Keeps the comments that followed a requirement; compilers note there who pulled it in."""
