@@ -10,8 +10,10 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -34,6 +36,7 @@ __all__ = [
 CONFIG_NAME = "quarantine.yaml"
 MAX_CONFIG_BYTES = 1024 * 1024
 OSV_EXPORT = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?")
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
@@ -84,6 +87,12 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: Annotated[tuple[_Target, ...], msgspec.Meta(min_length=1, max_length=32)] | None = None
     advisories: _Advisories = _Advisories()
     resolver: _Resolver = _Resolver()
+    registries: Annotated[
+        Mapping[str, str],
+        msgspec.Meta(
+            description="host of an image registry -> the URL of what is asked in its place, such as a mirror"
+        ),
+    ] = {}
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +118,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration in force. `file` is None on the embedded default (no `quarantine.yaml` found).
 
+    `registries` are the URLs, without a `/` at the end, of what is asked in the place of a registry, by its host.
     `sha256` covers all that the file sets, defaults filled in, but the project's name: where evidence comes from and
     what it is held against decides as much as the policy does.
     """
@@ -127,6 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     advisory_accepted_until: datetime | None
     time_limit_seconds: int
     page_cache_seconds: int
+    registries: Mapping[str, str] = {}
 
     @property
     def database(self) -> Path:
@@ -226,12 +237,17 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
     for key in ("allowlists", "store"):
         if not getattr(parsed, key).strip():
             wrong((key,), f"{key} is empty: expected a folder")
+    for host, url in parsed.registries.items():
+        if not _HOST.fullmatch(host):
+            wrong(("registries", host), f"{host!a} is not a registry's host: expected one like mcr.microsoft.com")
+        if (complaint := _complaint_about_endpoint(url)) is not None:
+            wrong(("registries", host), complaint)
     if problems:
         raise ConfigError(problems)
     accepted = parsed.advisories.accept_age_until
     return Settings(
         file=None if document is None else Path(document.file),
-        sha256=sha256(msgspec.json.encode(msgspec.structs.replace(parsed, project=""))).hexdigest(),
+        sha256=_digest(parsed),
         project=parsed.project,
         allowlists=shipped("allowlists") if document is None else base / parsed.allowlists,
         store=base / parsed.store,
@@ -246,7 +262,38 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
         else datetime.combine(accepted, time(), UTC) + timedelta(days=1),
         time_limit_seconds=parsed.resolver.time_limit_seconds,
         page_cache_seconds=parsed.resolver.page_cache_seconds,
+        registries={host: url.rstrip("/") for host, url in parsed.registries.items()},
     )
+
+
+def _digest(parsed: _File) -> str:
+    unnamed = msgspec.structs.replace(parsed, project="")
+    return sha256(msgspec.json.encode(unnamed, order="deterministic")).hexdigest()
+
+
+def _complaint_about_endpoint(url: str) -> str | None:
+    """What is wrong with a URL to be asked in a registry's place, not repeating any secret in it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
+        return "not a URL: expected one like https://mirror.example.org"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return "a registry's URL has no user, password, query or fragment"
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        return f"{parts.scheme}://{parts.netloc} isn't encrypted: expected https (http on this machine's loopback only)"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _source(text: str, base: Path) -> str:

@@ -137,18 +137,23 @@ def pypi_purl(name: str, version: Version | None = None) -> Purl:
     return Purl(f"pkg:pypi/{name}" if version is None else f"pkg:pypi/{name}@{quote(str(version), safe='.')}")
 
 
+def _quote(text: str, safe: str = ".") -> str:
+    # a lone surrogate has no encoding; no name that was looked up has one
+    return quote(text, safe=safe, errors="replace")
+
+
 def conda_purl(name: str, version: str | None = None, **qualifiers: str) -> Purl:
     """The package URL of a conda package (purl specification, type conda): build, channel, subdir and type qualify it."""
-    purl = f"pkg:conda/{name}" if version is None else f"pkg:conda/{name}@{quote(version, safe='.')}"
-    said = "&".join(f"{key}={quote(value, safe='.')}" for key, value in sorted(qualifiers.items()) if value)
+    purl = f"pkg:conda/{name}" if version is None else f"pkg:conda/{name}@{_quote(version)}"
+    said = "&".join(f"{key}={_quote(value)}" for key, value in sorted(qualifiers.items()) if value)
     return Purl(f"{purl}?{said}" if said else purl)
 
 
 def oci_purl(name: str, digest: str | None = None, tag: str | None = None) -> Purl:
     """The package URL of an image (purl specification, type oci): `name` is registry and path."""
     last = name.rpartition("/")[2]
-    version = "" if digest is None else f"@{quote(digest, safe='')}"
-    said = f"repository_url={quote(name, safe='/.')}" + ("" if tag is None else f"&tag={quote(tag, safe='.')}")
+    version = "" if digest is None else f"@{_quote(digest)}"
+    said = f"repository_url={_quote(name, '/.')}" + ("" if tag is None else f"&tag={_quote(tag)}")
     return Purl(f"pkg:oci/{last}{version}?{said}")
 
 
@@ -463,12 +468,14 @@ class MatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     channel: str | None = None
     subdir: str | None = None
     sha256: Digest | None = None
+    md5: str = ""
     reference: Reference | None = None
     location: Location
 
     def __str__(self) -> str:
         """Conda's bracket form, without the channel: `name[version='>=1.2,<2',build='py38_0']`."""
-        keys = (("version", self.version), ("build", self.build), ("sha256", self.sha256.hex if self.sha256 else ""))
+        sha256 = self.sha256.hex if self.sha256 else ""
+        keys = (("version", self.version), ("build", self.build), ("sha256", sha256), ("md5", self.md5))
         said = ",".join(f"{key}='{value}'" for key, value in keys if value)
         return f"{self.name}[{said}]" if said else self.name
 
@@ -588,6 +595,14 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     def leaves(self) -> tuple["EnvironmentSpec", ...]:
         """The spec itself, then its parts, theirs, and so on: each is one thing to resolve and to judge."""
         return (self, *(leaf for part in self.parts for leaf in part.leaves))
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether all that it and its parts ask for is pinned: every package and image by digest."""
+        asks = [leaf for leaf in self.leaves if leaf.requirements or leaf.locked is not None or leaf.conda is not None]
+        named = [(image.digest is not None) for leaf in self.leaves for image in leaf.images]
+        named += [(environment.version is not None) for leaf in self.leaves for environment in leaf.curated]
+        return bool(asks or named) and all(leaf.pins_packages for leaf in asks) and all(named)
 
     @property
     def pins_packages(self) -> bool:
@@ -836,7 +851,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
                 digest = next((str(a.digest) for a in self.artifacts if a.digest is not None), None)
                 return oci_purl(self.name, digest, None if self.version is None else str(self.version))
             case Ecosystem.AZUREML:
-                return Purl(f"pkg:generic/{quote(self.name)}@{quote(str(self.version))}")
+                return Purl(f"pkg:generic/{_quote(self.name)}@{_quote(str(self.version))}")
             case _:
                 assert_never(self.ecosystem)
 
@@ -965,7 +980,7 @@ class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """One file judged for one target. `sha256` covers the file and all that it includes."""
+    """One file judged for one target. `sha256` covers the file and all that it includes; `format` is what it was read as."""
 
     file: str
     sha256: str
@@ -973,6 +988,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     locked: bool
     verdict: Verdict
     outcomes: tuple[Outcome, ...] = ()
+    format: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,7 +85,8 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 class ResolvedPackage(msgspec.Struct, frozen=True, kw_only=True):
     """One package of a solution: the digests of all its files, the upstream it came from, and who pulled it in.
 
-    `direct` is whether the user's file asks for it; `required_by` are the names of other packages of the solution.
+    `direct` is whether the user's file asks for it; `required_by` are the names of other packages of the solution,
+    or of installed ones.
     """
 
     name: NormalizedName
@@ -97,9 +98,10 @@ class ResolvedPackage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """A solution."""
+    """A solution. `used` are the names of the `installed` distributions that it stands on."""
 
     packages: tuple[ResolvedPackage, ...]
+    used: frozenset[NormalizedName] = frozenset()
 
 
 class ResolutionFailed(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,9 +179,7 @@ class CondaSolver(Protocol):
         """One solution under strict channel priority, or why there is none. UpstreamError when a channel fails."""
         ...
 
-    def listed(
-        self, wanted: Mapping[str, frozenset[Digest]], target: Target, tell: Tell
-    ) -> Mapping[str, CondaListing]:
+    def listed(self, wanted: Mapping[str, frozenset[Digest]], target: Target, tell: Tell) -> Mapping[str, CondaListing]:
         """For every name its owner, and the owner's records of it that have one of the digests. UpstreamError."""
         ...
 

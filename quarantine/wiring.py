@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ from quarantine.config import Environment, Settings
 from quarantine.document import MAX_BYTES
 from quarantine.errors import ConfigError, Problem, UpstreamError
 from quarantine.model import Ecosystem, parse_name
+from quarantine.policy.channels import upstream_of_channel
 from quarantine.policy.load import Policy, load
 from quarantine.policy.stage import Upstream
-from quarantine.ports import AdvisoryService, Index, PythonResolver
+from quarantine.ports import AdvisoryService, CondaPackages, CondaSolver, ImageRegistry, Index, PythonResolver
 
 if TYPE_CHECKING:
     from quarantine.adapters.local_log import LocalLog
@@ -37,6 +39,7 @@ __all__ = [
     "probe_cache",
     "probe_folder",
     "probe_index",
+    "probe_upstream",
     "uv_version",
 ]
 
@@ -99,8 +102,8 @@ def advisory_service(settings: Settings, environment: Environment, now: datetime
     return OsvDatabase(settings.database, accepted_until=settings.advisory_accepted_until)
 
 
-def http_client(urls: Iterable[str], environment: Environment) -> "HttpClient":
-    """A client that may ask the origins of these URLs, and no other."""
+def http_client(urls: Iterable[str], environment: Environment, *, patient: bool = True) -> "HttpClient":
+    """A client that may ask the origins of these URLs, and no other; without patience it asks once, and not for long."""
     from quarantine.io.http import HttpClient  # noqa: PLC0415  # imported where it is used
 
     proxies = {
@@ -108,7 +111,10 @@ def http_client(urls: Iterable[str], environment: Environment) -> "HttpClient":
         for name, value in environment.passed_on.items()
         if name.endswith("_PROXY")
     }
-    return HttpClient(allowed=tuple(urls), user_agent=f"quarantine/{__version__}", proxies=proxies)
+    agent = f"quarantine/{__version__}"
+    if patient:
+        return HttpClient(allowed=tuple(urls), user_agent=agent, proxies=proxies)
+    return HttpClient(allowed=tuple(urls), user_agent=agent, proxies=proxies, timeout_seconds=5, retries=0)
 
 
 def check_ports(
@@ -118,10 +124,13 @@ def check_ports(
     from quarantine.adapters.local_store import write_file  # noqa: PLC0415  # imported where it is used
     from quarantine.pipeline.check import CheckPorts  # noqa: PLC0415
 
-    upstreams = _python(policy)
+    upstreams = _of(policy, Ecosystem.PYPI)
     logins = _logins(upstreams, environment)
     return CheckPorts(
         resolver=lambda: _resolver(settings, policy, upstreams, logins, environment, offline=offline),
+        solver=cache(lambda: _solver(settings, policy, environment, offline=offline)),
+        packages=cache(lambda: _packages(settings, policy, environment, offline=offline)),
+        registry=cache(lambda: _registry(settings, policy, environment, offline=offline)),
         index=_index(settings, policy, upstreams, logins, environment, now, offline=offline),
         advisories=advisory_service(settings, environment, now),
         log=audit_log(settings),
@@ -130,8 +139,61 @@ def check_ports(
     )
 
 
-def _python(policy: Policy) -> tuple[Upstream, ...]:
-    return tuple(upstream for upstream in policy.upstreams if upstream.type is Ecosystem.PYPI)
+def _of(policy: Policy, ecosystem: Ecosystem) -> tuple[Upstream, ...]:
+    """The policy's upstreams of one type, in order of ownership."""
+    return tuple(upstream for upstream in policy.upstreams if upstream.type is ecosystem)
+
+
+def _solver(settings: Settings, policy: Policy, environment: Environment, *, offline: bool) -> CondaSolver:
+    from quarantine.adapters.rattler import RattlerSolver  # noqa: PLC0415  # imported where it is used
+
+    channels = _of(policy, Ecosystem.CONDA)
+
+    def upstream_of(channel: str) -> str | None:
+        found = upstream_of_channel(policy, channel)
+        return None if found is None else found.name
+
+    return RattlerSolver(
+        upstreams=channels,
+        upstream_of=upstream_of,
+        cache_dir=settings.cache,
+        environ=environment.passed_on,
+        logins=_logins(channels, environment),
+        time_limit_seconds=settings.time_limit_seconds,
+        offline=offline,
+    )
+
+
+def _packages(settings: Settings, policy: Policy, environment: Environment, *, offline: bool) -> CondaPackages:
+    from quarantine.adapters.conda_channel import CondaChannelPackages  # noqa: PLC0415  # imported where it is used
+
+    channels = _of(policy, Ecosystem.CONDA)
+    return CondaChannelPackages(
+        upstreams=channels,
+        http=lambda: http_client([upstream.url or "" for upstream in channels], environment),
+        cache_dir=settings.cache,
+        logins=_logins(channels, environment),
+        offline=offline,
+    )
+
+
+def _registry(settings: Settings, policy: Policy, environment: Environment, *, offline: bool) -> ImageRegistry:
+    from quarantine.adapters.oci import OciRegistry  # noqa: PLC0415  # imported where it is used
+
+    registries = _of(policy, Ecosystem.OCI)
+    logins = _logins(registries, environment)
+    hosts = {upstream.name: urlsplit(upstream.url or "").netloc for upstream in registries}
+    own = {
+        hosts[upstream.name]: f"{urlsplit(upstream.url or '').scheme}://{hosts[upstream.name]}"
+        for upstream in registries
+    }
+    return OciRegistry(
+        endpoints={**own, **settings.registries},
+        hosts=frozenset(hosts.values()),
+        http=lambda urls: http_client(urls, environment),
+        logins={hosts[name]: login for name, login in logins.items()},
+        offline=offline,
+    )
 
 
 def _logins(upstreams: Collection[Upstream], environment: Environment) -> dict[str, tuple[str, str]]:
@@ -141,6 +203,11 @@ def _logins(upstreams: Collection[Upstream], environment: Environment) -> dict[s
         if upstream.credentials is None:
             continue
         kind, _, name = upstream.credentials.partition(":")
+        if kind == "azure" and upstream.type is not Ecosystem.PYPI:
+            raise UpstreamError(
+                f"upstream {upstream.name}: credentials: azure are for Python feeds; put a token into a variable and name "
+                "it (env:NAME), for a registry as `az acr login --expose-token` gives it"
+            )
         if kind == "azure":
             from quarantine.adapters.azure_token import feed_token  # noqa: PLC0415  # imported where it is used
 
@@ -260,3 +327,21 @@ def probe_index(settings: Settings, policy: Policy, environment: Environment, no
     found = index.pages((name,), lambda _: None)[name]
     place = "the default index" if upstream.url is None else urlsplit(upstream.url).hostname or ""
     return f"{place} answers" if found is not None else f"{place} answers (it has no project {name})"
+
+
+def probe_upstream(settings: Settings, environment: Environment, upstream: Upstream) -> str:
+    """What a channel or a registry answers when it is asked for what every one has; UpstreamError when it fails."""
+    parts = urlsplit(upstream.url or "")
+    if upstream.type is Ecosystem.CONDA:
+        url = f"{upstream.url}/noarch/repodata.json"
+    else:
+        base = settings.registries.get(parts.netloc, f"{parts.scheme}://{parts.netloc}")
+        url = f"{base}/v2/"
+    with (
+        http_client([url], environment, patient=False) as http,
+        http.stream(url, headers={"Range": "bytes=0-0"}, max_bytes=1, to_public=True) as answer,
+    ):
+        # what wants a login is there, too
+        if answer.status not in (200, 206, 401, 403):
+            raise UpstreamError(f"{url} answered {answer.status}")
+        return f"{parts.hostname} answers"

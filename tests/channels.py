@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from conda_package_streaming.create import conda_builder
+from conda_package_streaming.create import conda_builder  # type: ignore[import-untyped]
 from rattler.index.index import index_fs
 from servers import NOT_FOUND, Answer, Asked, WebServer
 
@@ -105,6 +105,7 @@ class CondaChannel:
         out = self.folder / subdir
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{stem}{kind}"
+        path.unlink(missing_ok=True)
         if kind == ".conda":
             with conda_builder(stem, out) as tar:
                 for member, data in members.items():
@@ -120,7 +121,7 @@ class CondaChannel:
 
     def index(self) -> None:
         """Writes the channel's repodata: rattler's own index, with the upload times of `uploaded`, and without shards."""
-        asyncio.run(index_fs(self.folder, write_zst=False, write_shards=False))
+        asyncio.run(index_fs(self.folder, write_zst=False, write_shards=False, force=True))
         for path in self.folder.glob("*/repodata.json"):
             data = json.loads(path.read_bytes())
             for group in ("packages", "packages.conda"):
@@ -137,7 +138,7 @@ class CondaChannel:
         if ".." in relative or not path.is_file():
             return NOT_FOUND
         body = path.read_bytes()
-        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
+        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
         when = self.uploaded.get(path.name, LONG_AGO)
         if when is not None:
             headers["Last-Modified"] = format_datetime(when, usegmt=True)

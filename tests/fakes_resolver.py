@@ -4,12 +4,15 @@ from collections.abc import Collection
 from datetime import datetime
 
 from fakes_index import Release, World
+from msgspec.structs import replace
 from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
+from quarantine.archive.metadata import parse_metadata
 from quarantine.model import parse_name, parse_version
-from quarantine.ports import Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+from quarantine.ports import Installed, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
 
 
 class FakeResolver:
@@ -27,22 +30,26 @@ class FakeResolver:
         direct = {r.name: r.specifier for r in asked if r.name is not None and r.applies_to(request.target)}
         wanted: dict[NormalizedName, SpecifierSet] = dict(direct)
         required_by: dict[NormalizedName, set[NormalizedName]] = {}
-        chosen: dict[NormalizedName, Release] = {}
+        chosen: dict[NormalizedName, Release | Installed] = {}
+        there = {one.package.name: one for one in request.installed}
         while open_names := [n for n in wanted if n not in chosen and n not in request.excluded]:
             name = open_names[0]
-            picked = self._pick(name, wanted[name], request)
+            picked = there.get(name) or self._pick(name, wanted[name], request)
             if isinstance(picked, ResolutionFailed):
-                return picked
+                return _with_installed(picked, request)
             chosen[name] = picked
-            for line in picked.requires:
-                needed = Pep508(line)
-                other = canonicalize_name(needed.name)
-                wanted[other] = wanted.get(other, SpecifierSet()) & needed.specifier
+            for other, specifier in _needs(picked, request):
+                wanted[other] = wanted.get(other, SpecifierSet()) & specifier
                 required_by.setdefault(other, set()).add(name)
-        for name, release in chosen.items():
-            if parse_version(release.version) not in wanted[name]:
-                return ResolutionFailed(explanation=f"no version of {name} fits {wanted[name]}")
-        return Resolution(packages=tuple(self._found(n, chosen[n], required_by, direct.keys()) for n in sorted(chosen)))
+        for name, picked in chosen.items():
+            if _version(picked) not in wanted[name]:
+                failed = ResolutionFailed(explanation=f"no version of {name} fits {wanted[name]}")
+                return _with_installed(failed, request)
+        releases = {name: picked for name, picked in sorted(chosen.items()) if isinstance(picked, Release)}
+        return Resolution(
+            packages=tuple(self._found(n, release, required_by, direct.keys()) for n, release in releases.items()),
+            used=frozenset(there.keys() & chosen.keys()),
+        )
 
     def _pick(
         self, name: NormalizedName, specifier: SpecifierSet, request: ResolutionRequest
@@ -83,6 +90,23 @@ class FakeResolver:
             required_by=tuple(sorted(required_by.get(name, ()))),
             direct=name in direct,
         )
+
+
+def _needs(picked: Release | Installed, request: ResolutionRequest) -> list[tuple[NormalizedName, SpecifierSet]]:
+    """What a release, or the metadata of what is installed, asks for on the target."""
+    if isinstance(picked, Release):
+        return [(canonicalize_name(needed.name), needed.specifier) for needed in map(Pep508, picked.requires)]
+    found = () if picked.metadata is None else parse_metadata("installed", picked.metadata).requires
+    return [(r.name, r.specifier) for r in found if r.name is not None and r.applies_to(request.target)]
+
+
+def _version(picked: Release | Installed) -> Version:
+    return parse_version(picked.version) if isinstance(picked, Release) else picked.package.version
+
+
+def _with_installed(failed: ResolutionFailed, request: ResolutionRequest) -> ResolutionFailed:
+    there = ", ".join(f"{one.package.name} {one.package.version}" for one in request.installed)
+    return replace(failed, explanation=f"{failed.explanation} (conda installs {there})") if there else failed
 
 
 def _time(release: Release) -> datetime:

@@ -30,6 +30,7 @@ rules:
   locked: {{required: true}}
   unverifiable: {{action: review}}
   index_option: {{harmless: []}}
+  conda: {{native: tolerate}}
 stages:
   development: {{locked: {{required: false}}}}
   production: {{}}
@@ -44,6 +45,7 @@ cache: cache
 targets: [{targets}]
 advisories: {{source: records.zip, max_age_hours: 96}}
 resolver: {{time_limit_seconds: 60}}
+registries: {registries}
 """
 
 
@@ -78,7 +80,12 @@ class Ran:
 
 @dataclass(kw_only=True)
 class House:
-    """A project in a folder, with one public loopback index named `pypi`, and others before it by name."""
+    """A project in a folder, with one public loopback index named `pypi`, and others before it by name.
+
+    `channels` are conda upstreams in order of ownership. `others` are lines of more upstreams, `lists` their entries by
+    file name. `registries` says which endpoint stands for a registry.
+    With `public` the index is the real one.
+    """
 
     folder: Path
     index: IndexServer
@@ -89,6 +96,11 @@ class House:
     credentials: str | None = None
     entries: str | None = None
     mode: str = "open"
+    channels: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    lists: dict[str, str] = field(default_factory=dict)
+    registries: dict[str, str] = field(default_factory=dict)
+    public: bool = False
 
     def write(self, name: str, text: str | bytes) -> Path:
         """A file of the project."""
@@ -106,15 +118,22 @@ class House:
             for name, server in self.private.items()
         ]
         listed.append(
-            f"  - {{name: pypi, type: pypi, url: {self.index.url}, mode: {self.mode}"
+            f"  - {{name: pypi, type: pypi{'' if self.public else f', url: {self.index.url}'}, mode: {self.mode}"
             + (", entries: pypi.yaml" if self.entries is not None else "")
             + "}"
         )
-        self.write("quarantine.yaml", CONFIG.format(targets=", ".join(self.targets)))
+        listed += [
+            f"  - {{name: {name}, type: conda, url: {url!r}, mode: open}}" for name, url in self.channels.items()
+        ]
+        listed += [f"  - {line}" for line in self.others]
+        config = CONFIG.format(targets=", ".join(self.targets), registries=json.dumps(self.registries))
+        self.write("quarantine.yaml", config)
         policy = POLICY.format(upstreams="\n".join(listed), reserved=json.dumps(self.reserved))
         self.write("allowlists/policy.yaml", policy)
         if self.entries is not None:
             self.write("allowlists/pypi.yaml", self.entries)
+        for name, text in self.lists.items():
+            self.write(f"allowlists/{name}", text)
 
     def advise(self, *records: bytes) -> None:
         """Syncs the advisory database from these records, and one about malware that nobody has."""

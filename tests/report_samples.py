@@ -1,4 +1,4 @@
-"""Three results of a check, rich enough to show every part of a report; `python tests/report_samples.py` draws them anew.
+"""Four results of a check, rich enough to show every part of a report; `python tests/report_samples.py` draws them anew.
 
 The golden files hold what each format makes of them. After a wanted change of a report, run it and review the diff.
 """
@@ -17,13 +17,20 @@ from quarantine import __version__
 from quarantine.model import (
     Artifact,
     CheckResult,
+    CondaRecord,
+    CuratedEnvironment,
     Digest,
+    Ecosystem,
     Finding,
+    ImageReference,
     Item,
     JudgedItem,
     Location,
     Outcome,
     OutcomeKind,
+    Package,
+    PackageFile,
+    Purl,
     Receipt,
     Reference,
     ReferenceKind,
@@ -39,11 +46,26 @@ from quarantine.model import (
 from quarantine.report import annotations
 from quarantine.report.render import FORMATS, render
 
-__all__ = ["ALLOWED", "DENIED", "GOLDEN", "NOW", "UNDECIDED", "documents", "item", "judged", "steady"]
+__all__ = [
+    "ALLOWED",
+    "DENIED",
+    "GOLDEN",
+    "MIXED",
+    "NOW",
+    "UNDECIDED",
+    "conda",
+    "curated",
+    "documents",
+    "image",
+    "item",
+    "judged",
+    "steady",
+]
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "corpus" / "golden"
 WIDTH = 100
+TERMINAL = 80
 LINUX = Target("3.11", "linux-x86_64")
 FILE = "requirements.txt"
 
@@ -165,6 +187,7 @@ DENIED = CheckResult(
     subjects=(
         Subject(
             file=FILE,
+            format="requirements",
             sha256=digest(FILE),
             target=LINUX,
             locked=False,
@@ -181,7 +204,12 @@ DENIED = CheckResult(
             ),
         ),
         Subject(
-            file="locks/pylock.toml", sha256=digest("pylock"), target=LINUX, locked=True, verdict=Verdict.UNDECIDED
+            file="locks/pylock.toml",
+            format="pylock",
+            sha256=digest("pylock"),
+            target=LINUX,
+            locked=True,
+            verdict=Verdict.UNDECIDED,
         ),
     ),
     preconditions=(passed("advisory-snapshot", "18 hours old"),),
@@ -261,7 +289,265 @@ UNDECIDED = CheckResult(
     snapshot=None,
 )
 
-_SAMPLES: Mapping[str, CheckResult] = {"allowed": ALLOWED, "denied": DENIED, "undecided": UNDECIDED}
+
+# --- an Azure ML environment, a Dockerfile and a file that can't be read ------------------------------------------------
+
+CONDA_FILE = "training/conda.yaml"
+ENVIRONMENT = "training/environment.yaml"
+DOCKERFILE = "serving/Dockerfile"
+
+
+def conda(
+    name: str,
+    version: str,
+    *,
+    line: int | None = None,
+    holds: tuple[str, ...] | None = (),
+    required_by: tuple[str, ...] = (),
+) -> Item:
+    filename = f"{name}-{version}-h0_0.conda"
+    url = f"https://reader:canary@channel.example.org/forge/linux-64/{filename}?sig=canary"
+    record = CondaRecord(
+        upstream="conda-forge",
+        subdir="linux-64",
+        name=name,
+        version=version,
+        build="h0_0",
+        filename=filename,
+        url=url,
+        sha256=Digest.sha256(digest(filename)),
+        size=54321,
+        indexed=datetime(2026, 9, 1, 7, 0, tzinfo=UTC),
+    )
+    file = PackageFile(filename=filename, digest=record.sha256, size=54321, upload_time=record.indexed, url=url)
+    held = (
+        None
+        if holds is None
+        else tuple(Package(parse_name(n), Version(v)) for n, _, v in (h.partition("==") for h in holds))
+    )
+    return Item(
+        ecosystem=Ecosystem.CONDA,
+        name=name,
+        version=version,
+        upstream="conda-forge",
+        artifacts=(file,),
+        targets=(LINUX,),
+        location=None if line is None else Location(file=CONDA_FILE, line=line),
+        required_by=tuple(map(Purl, required_by)),
+        record=record,
+        holds=held,
+        unread="" if holds is not None else "its info/paths.json is no JSON",
+    )
+
+
+def image(
+    path: str, *, tag: str | None, at: Location, role: str = "FROM", pinned: bool = False, known: bool = True
+) -> Item:
+    found = Digest.sha256(digest(path))
+    reference = ImageReference(
+        host="mcr.microsoft.com", path=path, tag=tag, digest=found if pinned else None, role=role, location=at
+    )
+    manifest = PackageFile(
+        filename=path.rpartition("/")[2],
+        digest=found,
+        size=1024,
+        upload_time=None,
+        url=f"https://mcr.microsoft.com/v2/{path}/manifests/{found}",
+    )
+    return Item(
+        ecosystem=Ecosystem.OCI,
+        name=reference.name,
+        version=tag,
+        upstream="mar",
+        artifacts=(manifest,) if known else (),
+        targets=(LINUX,),
+        location=at,
+        image=reference,
+        platforms=("linux/amd64", "linux/arm64") if known else (),
+        locked=pinned,
+    )
+
+
+def curated(name: str, version: str, at: Location) -> Item:
+    return Item(
+        ecosystem=Ecosystem.AZUREML,
+        name=name,
+        version=version,
+        upstream="curated",
+        targets=(LINUX,),
+        location=at,
+        curated=CuratedEnvironment(registry="azureml", name=name, version=version, location=at),
+        locked=True,
+    )
+
+
+def _subject(file: str, kind: str, verdict: Verdict, *against: Outcome, locked: bool = False) -> Subject:
+    return Subject(
+        file=file, format=kind, sha256=digest(file), target=LINUX, locked=locked, verdict=verdict, outcomes=against
+    )
+
+
+_PYTHON = conda("python", "3.11.9", line=5)
+_UNVERIFIABLE = Unverifiable(
+    location=Location(file=DOCKERFILE, line=4),
+    what="RUN curl -s https://get.example.org/tool.sh | sh",
+    why="what a script does can't be known without running it",
+)
+_TOLERATED = Unverifiable(
+    location=Location(file=DOCKERFILE, line=3),
+    what="RUN apt-get install -y libgomp1",
+    why="packages of the distribution are not read",
+)
+_NATIVE = (
+    "bzip2",
+    "ca-certificates",
+    "libffi",
+    "libgcc",
+    "libgomp",
+    "libstdcxx",
+    "libzlib",
+    "ncurses",
+    "openssl",
+    "tk",
+)
+
+MIXED = CheckResult(
+    verdict=Verdict.DENIED,
+    stage="production",
+    project="forecasting",
+    now=NOW,
+    subjects=(
+        _subject(
+            ENVIRONMENT,
+            "azureml-environment",
+            Verdict.DENIED,
+            Outcome(
+                rule="locked",
+                kind=OutcomeKind.FAIL,
+                message=f"{ENVIRONMENT}: mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04:20261101.v1 has no digest, the "
+                f"conda packages of {CONDA_FILE} have no digests, which production expects: name each image by its "
+                "digest; write a lock with check --lock FILE and build from that",
+                location=Location(file=ENVIRONMENT, line=4),
+            ),
+            Outcome(
+                rule="channel",
+                kind=OutcomeKind.FAIL,
+                message="evil is no conda channel of the policy (conda-forge): take packages from there, or ask the curators "
+                "to add it as an upstream",
+                location=Location(file=CONDA_FILE, line=3),
+            ),
+        ),
+        _subject(
+            DOCKERFILE,
+            "dockerfile",
+            Verdict.UNDECIDED,
+            Outcome(
+                rule="unverifiable",
+                kind=OutcomeKind.UNKNOWN,
+                message=f"{_UNVERIFIABLE.what} can't be verified: {_UNVERIFIABLE.why}: somebody has to look at it",
+                location=_UNVERIFIABLE.location,
+            ),
+        ),
+        _subject(
+            "serving/deployment.yml", "azureml-managedOnlineDeployment", Verdict.ALLOWED, passed("locked"), locked=True
+        ),
+        _subject(
+            "experiments/2024/environment.yml",
+            "conda-environment",
+            Verdict.UNDECIDED,
+            Outcome(
+                rule="readable",
+                kind=OutcomeKind.UNKNOWN,
+                message="can't be read, so nothing that it asks for was judged: not YAML: mapping values are not allowed in "
+                "this context",
+                location=Location(file="experiments/2024/environment.yml", line=7, column=12),
+            ),
+        ),
+    ),
+    preconditions=(passed("advisory-snapshot", "18 hours old"),),
+    items=(
+        *(judged(conda(name, "1.2.3", required_by=(_PYTHON.purl,))) for name in _NATIVE),
+        judged(_PYTHON),
+        replace(
+            judged(
+                conda("http-client", "3.1.0", line=7, holds=("requests==2.19.0",)),
+                Outcome(
+                    rule="vulnerability",
+                    kind=OutcomeKind.FAIL,
+                    message="http-client 3.1.0 has CVE-2018-18074 (high, 7.5) in requests 2.19.0: expected none from "
+                    "medium up; take a version that holds requests 2.20.0 or later",
+                    evidence=(("ids", ("CVE-2018-18074",)), ("fixed", ("2.20.0",))),
+                ),
+                findings=(HIGH,),
+            ),
+            nearest="3.2.0",
+        ),
+        replace(
+            judged(
+                conda("pandas", "1.5.3", holds=("pandas==1.5.3",), required_by=(conda("mlflow", "2.9.2").purl,)),
+                Outcome(rule="minimum-age", kind=OutcomeKind.FAIL, message="pandas 1.5.3 is 2 days old: expected 7"),
+            ),
+            nearest="1.5.2",
+        ),
+        judged(conda("mlflow", "2.9.2", line=8, holds=("mlflow==2.9.2", "mlflow-skinny==2.9.2"))),
+        judged(
+            conda("odd", "1.0", holds=None, required_by=(conda("mlflow", "2.9.2").purl,)),
+            *(
+                Outcome(
+                    rule=rule,
+                    kind=OutcomeKind.UNKNOWN,
+                    message=f"odd 1.0: its file list can't be read, so what it holds is not known ({rule}): "
+                    "its info/paths.json is no JSON",
+                )
+                for rule in ("malware", "vulnerability", "native")
+            ),
+            findings=None,
+        ),
+        judged(replace(item("azureml-core", "1.57.0"), location=Location(file=CONDA_FILE, line=11), targets=(LINUX,))),
+        judged(
+            image(
+                "azureml/openmpi5.0-ubuntu24.04", tag="20261101.v1", at=Location(file=ENVIRONMENT, line=4), role="image"
+            )
+        ),
+        replace(
+            judged(
+                image(
+                    "azureml/minimal-ubuntu22.04-py39-cpu-inference",
+                    tag="latest",
+                    at=Location(file=DOCKERFILE, line=1),
+                    known=False,
+                ),
+                Outcome(
+                    rule="repository", kind=OutcomeKind.UNKNOWN, message="mcr.microsoft.com answered 429 five times"
+                ),
+            ),
+            item=replace(
+                image(
+                    "azureml/minimal-ubuntu22.04-py39-cpu-inference",
+                    tag="latest",
+                    at=Location(file=DOCKERFILE, line=1),
+                    known=False,
+                ),
+                subjects=(1,),
+            ),
+        ),
+        judged(
+            replace(image("azureml/base", tag=None, at=Location(file=DOCKERFILE, line=2), pinned=True), subjects=(1,))
+        ),
+        judged(
+            replace(
+                curated("sklearn-1.5", "31", Location(file="serving/deployment.yml", line=6)),
+                subjects=(2,),
+            )
+        ),
+    ),
+    policy_sha256=digest("policy"),
+    snapshot=SNAPSHOT,
+    unverifiable=(_TOLERATED, _UNVERIFIABLE),
+    receipt=Receipt(stream="log-checks/forecasting-2026-11", seq=43, sha256=digest("line 43")),
+)
+
+_SAMPLES: Mapping[str, CheckResult] = {"allowed": ALLOWED, "denied": DENIED, "mixed": MIXED, "undecided": UNDECIDED}
 _ENDINGS = {
     "text": "txt",
     "json": "json",
@@ -272,6 +558,7 @@ _ENDINGS = {
 }
 _OTHERS: Mapping[str, Callable[[CheckResult], str]] = {
     "wide.txt": lambda result: render("text", result, width=WIDTH),
+    "narrow.txt": lambda result: render("text", result, width=TERMINAL),
     "azure.txt": annotations.azure_pipelines,
     "github.txt": annotations.github,
 }

@@ -4,16 +4,18 @@ One run gives versions, digests, edges and the index of each package: requiremen
 uv gets lines that are rendered from parsed values, never the user's text, and none of the user's uv or pip settings:
 no configuration files, no UV_* or PIP_* variables, no netrc (HOME is an empty folder), no credential store.
 
+Distributions that conda installs are given to it as wheels of nothing but metadata, and left out of its answer.
 It does not judge: what uv chose is held against the owners' pages by the caller.
 """
 
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filename
@@ -22,7 +24,7 @@ from quarantine.errors import UpstreamError
 from quarantine.io.cache import private_folder, read_cached, write_cached
 from quarantine.model import Digest, Ecosystem, Requirement, Target, parse_name, parse_version, parse_wheel_name
 from quarantine.policy.stage import Upstream
-from quarantine.ports import Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+from quarantine.ports import Installed, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
 
 if TYPE_CHECKING:
     from quarantine.io.process import Completed
@@ -31,14 +33,6 @@ __all__ = ["UvResolver", "default_index_url"]
 
 MAX_OUTPUT_BYTES = 32 * 1024 * 1024
 MAX_EXPLANATION = 2000
-NOWHERE = "http://127.0.0.1:0"
-"""A proxy that nobody can be: no program listens on port 0."""
-# What the child may know of the environment; certificates and proxies decide whether it reaches anything at all.
-_PASSED_ON = frozenset(
-    f(name)
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    for f in (str.upper, str.lower)
-)
 
 
 def default_index_url(cache_dir: Path) -> str:
@@ -89,7 +83,7 @@ class UvResolver:
         self._upstreams = tuple(upstream for upstream in upstreams if upstream.type is Ecosystem.PYPI)
         self._reserved = reserved
         self._cache_dir = cache_dir
-        self._environ = {name: value for name, value in environ.items() if name in _PASSED_ON}
+        self._environ = environ
         self._logins = logins
         self._time_limit = time_limit_seconds
         self._offline = offline
@@ -131,13 +125,15 @@ class UvResolver:
         if done.returncode == 0:
             direct = {r.name for r in _wanted(request)}
             urls = {url.rstrip("/"): name for name, url in self._urls().items()}
-            return Resolution(packages=tuple(_packages(done.stdout, urls, direct)))
-        failed = _failure(done)
+            stubs = frozenset(one.package.name for one in request.installed)
+            used = stubs & _names(re.findall(_USED, done.stdout.decode("utf-8", "replace"), re.MULTILINE))
+            return Resolution(packages=tuple(_packages(done.stdout, urls, direct, used)), used=used)
+        failed = _failure(done, request.installed)
         if re.search(r"there are no versions of [a-z0-9-]+\[", failed.explanation):
             # uv says this of a name that nobody has, too, when it is asked for with an extra
             plain = self._run(request, order, extras=False)
             if plain.returncode != 0:
-                return _failure(plain)
+                return _failure(plain, request.installed)
         return failed
 
     def _run(self, request: ResolutionRequest, order: Sequence[Upstream], *, extras: bool) -> "Completed":
@@ -154,17 +150,40 @@ class UvResolver:
                 options += ["--exclude-newer-package", f"{name}={until}"]
         import tempfile  # noqa: PLC0415  # only a resolution writes anything
 
+        from quarantine.io.guard import child_network  # noqa: PLC0415  # a lock resolves nothing
+
         with tempfile.TemporaryDirectory(prefix="quarantine-") as temporary:
             folder = Path(temporary)
-            if request.constraints:
-                (folder / "constraints.txt").write_text(_constraints(request.constraints, request.target), "utf-8")
+            constraints = _constraints(request.constraints, request.target)
+            constraints += _text(self._stubs(request.installed, folder)).decode()
+            if constraints:
+                (folder / "constraints.txt").write_text(constraints, "utf-8")
                 options += ["--constraints", "constraints.txt"]
             if request.excluded:
                 (folder / "excludes.txt").write_text("".join(f"{name}\n" for name in sorted(request.excluded)), "utf-8")
                 options += ["--excludes", "excludes.txt"]
             lines = [_line(r, extras=extras) for r in _wanted(request)]
-            environment = {**self._environ, **self._plain_http(), **self._login_variables(order)}
+            environment = {**child_network(self._environ, self._urls().values()), **self._login_variables(order)}
             return _uv(["pip", "compile", "-", *options], environment, folder, _text(lines), self._time_limit)
+
+    def _stubs(self, installed: Iterable[Installed], temporary: Path) -> Iterator[str]:
+        """For every distribution that is there already, the constraint that makes uv take it and nothing else.
+
+        They lie where they can stay, since uv keeps what it read of a file under the file's path: with a new path at
+        each run its cache would grow without end.
+        """
+        from quarantine.archive.stub_wheel import stub_wheel  # noqa: PLC0415  # few resolutions have any
+
+        for one in _by_name(installed):
+            filename, data = stub_wheel(one.package, one.metadata)
+            root = private_folder(private_folder(self._cache_dir) / "stubs-1")
+            path = private_folder(root / hashlib.sha256(data).hexdigest()) / filename
+            if read_cached(path, len(data)) != data:
+                write_cached(path, data)
+                if read_cached(path, len(data)) != data:
+                    path = temporary / filename
+                    path.write_bytes(data)
+            yield f"{one.package.name}@{path.absolute().as_uri()}"
 
     def _urls(self) -> Mapping[str, str]:
         """The address of every upstream by its name."""
@@ -183,18 +202,6 @@ class UvResolver:
         named = [f"q{number}={urls[upstream.name]}" for number, upstream in enumerate(order)]
         options = [part for index in named[:-1] for part in ("--index", index)]
         return [*options, "--default-index", named[-1]]
-
-    def _plain_http(self) -> Mapping[str, str]:
-        """What keeps uv from asking anybody without encryption, wherever a page or a redirect sends it.
-
-        Metadata services of clouds speak nothing else. The policy lets only loopback hosts do without encryption;
-        those are the exceptions. Where all traffic has a proxy, the proxy decides.
-        """
-        if not {"HTTP_PROXY", "ALL_PROXY"}.isdisjoint(map(str.upper, self._environ)):
-            return {}
-        plain = {parts.hostname or "" for url in self._urls().values() if (parts := urlsplit(url)).scheme == "http"}
-        named = [value for name, value in self._environ.items() if name.upper() == "NO_PROXY"]
-        return {"HTTP_PROXY": NOWHERE, "NO_PROXY": ",".join(sorted({*named, *plain}))}
 
     def _login_variables(self, order: Sequence[Upstream]) -> dict[str, str]:
         variables: dict[str, str] = {}
@@ -247,6 +254,19 @@ def _line(requirement: Requirement, *, extras: bool) -> str:
     return f"{requirement.name}{extra}{requirement.specifier}"
 
 
+def _by_name(installed: Iterable[Installed]) -> Iterable[Installed]:
+    """One for each name. UpstreamError when two versions of one are there: which of them is used can't be known."""
+    found: dict[NormalizedName, Installed] = {}
+    for one in installed:
+        other = found.setdefault(one.package.name, one)
+        if other.package.version != one.package.version:
+            versions = sorted((other.package.version, one.package.version))
+            raise UpstreamError(f"conda installs {one.package.name} in two versions: {versions[0]} and {versions[1]}")
+        if other.metadata is None and one.metadata is not None:
+            found[one.package.name] = one
+    return found.values()
+
+
 def _constraints(constraints: Iterable[str], target: Target) -> str:
     parsed = map(Pep508, constraints)
     environment = {**target.environment(), "extra": ""}
@@ -270,12 +290,22 @@ def _timestamp(instant: datetime) -> str:
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
+_USED = r"^([a-z0-9-]+) @ file://"
+
+
 def _packages(
-    stdout: bytes, upstream_by_url: Mapping[str, str], direct: set[NormalizedName | None]
+    stdout: bytes,
+    upstream_by_url: Mapping[str, str],
+    direct: set[NormalizedName | None],
+    used: frozenset[NormalizedName],
 ) -> Iterator[ResolvedPackage]:
-    """The packages of uv's requirements output, each with its hashes, who pulled it in, and its index."""
+    """The packages of uv's requirements output, each with its hashes, who pulled it in, and its index.
+
+    Those that are there already are left out; nothing else may come from a file.
+    """
     for block in re.split(r"\n(?=[^\s#])", stdout.decode("utf-8", "replace").strip()):
-        if not block:
+        stub = re.match(_USED, block)
+        if not block or (stub is not None and stub[1] in used):
             continue
         pin = re.match(r"([A-Za-z0-9._-]+)==([^\s;\\]+)", block)
         index = re.search(r"^ +# from (\S+)$", block, re.MULTILINE)
@@ -316,13 +346,14 @@ def _via(block: str) -> Iterator[str]:
 
 _FRAMES = re.compile("\x1b\\[[0-9;]*m|[\u00d7\u2500-\u257f\u25b6]")
 _NAME = r"\b([A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?)"
+_STUB = r"file://[^\s`]*/(?:stubs-1/[0-9a-f]{64}|quarantine-[^\s`/]+)/([a-z0-9_]+)-([^\s`/-]+)-py3-none-any\.whl"
 _NO_SOLUTION = "No solution found when resolving dependencies"
 _URL_DEPENDENCY = "was included as a URL dependency"
 # An index that refused to answer leaves a name "not found": that is no answer.
 _UNASKED = ("could not be queried", "returned a 40", "network was disabled", "was not found in the cache")
 
 
-def _failure(done: "Completed") -> ResolutionFailed:
+def _failure(done: "Completed", installed: Iterable[Installed]) -> ResolutionFailed:
     """Why there is no solution, in uv's sentence. UpstreamError for every failure that isn't the solver's."""
     text = _FRAMES.sub(" ", done.stderr.decode("utf-8", "replace"))
     warnings = re.findall(r"^\s*warning:.*$", text, re.MULTILINE)
@@ -339,12 +370,19 @@ def _failure(done: "Completed") -> ResolutionFailed:
     sentence = _without_secrets(re.sub(r"^[: ]*cause: ", "", sentence).replace(" cause: ", ": "))
     said = " ".join(hints)
     return ResolutionFailed(
-        explanation=sentence[:MAX_EXPLANATION],
+        explanation=sentence[:MAX_EXPLANATION] + _what_is_there(sentence, installed),
         source_only=_names(re.findall(rf"Wheels are required for `{_NAME}`", said)),
         not_found=_names(re.findall(rf"{_NAME} was not found in the package registry", head)),
         no_upload_time=_without_time(warnings)
         & _names(re.findall(rf"`{_NAME}` was filtered by `exclude-newer`", said)),
     )
+
+
+def _what_is_there(sentence: str, installed: Iterable[Installed]) -> str:
+    """Which of the packages in uv's sentence are there already: it says of those only that no others are to be had."""
+    named = _names(re.findall(_NAME, sentence))
+    there = sorted({f"{i.package.name} {i.package.version}" for i in installed if i.package.name in named})
+    return f" (conda installs {', '.join(there)})" if there else ""
 
 
 def _names(found: Iterable[str]) -> frozenset[NormalizedName]:
@@ -367,5 +405,6 @@ def _without_time(warnings: Iterable[str]) -> frozenset[NormalizedName]:
 
 
 def _without_secrets(text: str) -> str:
-    """The text with every URL cut down to scheme, host and path."""
+    """The text with every URL cut down to scheme, host and path, and without the places of stub wheels."""
+    text = re.sub(_STUB, lambda stub: f"{stub[1].replace('_', '-')} {unquote(stub[2])}, which conda installs", text)
     return re.sub(r"(https?://)(?:[^\s/@`]*@)?([^\s?#`)]*)[^\s`)]*", r"\1\2", text)

@@ -97,42 +97,56 @@ def _ending(policy: "Policy", entries: "list[tuple[str, Entry]]", now: datetime)
 @click.argument("name", metavar="NAME[==VERSION]")
 @click.pass_obj
 def _explain(session: Session, name: str) -> int:
-    """Say what would happen to a Python package in each stage, and why, from the policy alone: nothing is fetched.
+    """Say what would happen to a package in each stage, and why, from the policy alone: nothing is fetched.
 
     Which upstreams may own it, whether the name is reserved, which entries speak of it, which well-known name it
-    resembles, and which rules need evidence that only a check has.
+    resembles, and which rules need evidence that only a check has. NAME is that of a Python distribution or a conda
+    package (often it is both), the path of an image, with or without its registry, or that of a curated Azure ML
+    environment that a list speaks of.
 
     \b
     Examples:
       quarantine allowlist explain numpy
       quarantine allowlist explain litellm==1.82.7
       quarantine allowlist explain reqeusts
+      quarantine allowlist explain mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04
+      quarantine allowlist explain sklearn-1.5
 
-    Exit status: 0 said, 2 not a package's name.
+    Exit status: 0 said, 2 no name that the policy has upstreams for.
     """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.errors import UsageError  # noqa: PLC0415
-    from quarantine.model import parse_name, parse_version  # noqa: PLC0415
     from quarantine.policy.explain import explain  # noqa: PLC0415
 
     text, equals, version = name.partition("==")
+    policy = wiring.policy(session.settings, session.now)
     try:
-        wanted = parse_name(text.strip())
-        exact = parse_version(version.strip()) if equals else None
+        explanations = explain(policy, text.strip(), version.strip() if equals else None, session.now)
     except ValueError as error:
         raise UsageError(f"{error}: expected NAME or NAME==VERSION") from None
-    policy = wiring.policy(session.settings, session.now)
-    session.write("\n".join(map(escape, _told(explain(policy, wanted, exact, session.now)))))
+    lines = [line for explanation in explanations for line in _told(explanation)]
+    session.write("\n".join(map(escape, lines)))
     return 0
+
+
+_KINDS = {
+    "pypi": "Python distribution",
+    "conda": "conda package",
+    "oci": "image",
+    "azureml": "Azure ML environment",
+}
 
 
 def _told(explanation: "Explanation") -> list[str]:
     label = explanation.name if explanation.version is None else f"{explanation.name} {explanation.version}"
-    lines = [label]
+    lines = [f"{label} ({_KINDS[explanation.ecosystem]})"]
     if explanation.reserved_for is not None:
         lines.append(f"  reserved: it may come from {explanation.reserved_for} only")
-    owners = ", then ".join(f"{upstream.name} ({upstream.mode})" for upstream in explanation.owners)
-    lines.append(f"  asked for it: {owners or 'no upstream'}; the first that has it owns it")
+    upstreams = [f"{upstream.name} ({upstream.mode})" for upstream in explanation.owners]
+    if explanation.ecosystem in ("pypi", "conda"):
+        lines.append(f"  asked for it: {', then '.join(upstreams) or 'no upstream'}; the first that has it owns it")
+    else:
+        lines.append(f"  may be from: {', '.join(upstreams) or 'no upstream'}")
     lines += [f"  entry: {entry}" for entry in explanation.entries]
     for stage in explanation.stages:
         lines.append(f"{stage.stage}:")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from quarantine.config import Settings
     from quarantine.model import CheckResult, Target
+    from quarantine.pipeline.lock import Lock
 
 __all__ = ["command"]
 
@@ -25,7 +26,17 @@ _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
 @click.command("check", short_help="Judge environments before they are built.")
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--lock", type=click.Path(path_type=Path), metavar="FILE", help="Write the lock to build from, if allowed."
+    "--lock",
+    "lock_option",
+    metavar="FILE|azureml=DIR",
+    help="Write the lock to build from, if allowed: pylock.toml, conda-lock.yml, or a folder for Azure ML.",
+)
+@click.option("--list", "listing", is_flag=True, help="Say what the files are and what they ask for; judge nothing.")
+@click.option(
+    "--context",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder that Dockerfiles copy from [default: each one's own].",
 )
 @click.option("--stage", metavar="NAME", help="The stage to judge for [default: the policy's].")
 @click.option(
@@ -50,7 +61,9 @@ _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
 def command(
     session: Session,
     specs: tuple[Path, ...],
-    lock: Path | None,
+    lock_option: str | None,
+    listing: bool,
+    context: Path | None,
     stage: str | None,
     targets: tuple[str, ...],
     reports: tuple[str, ...],
@@ -59,12 +72,17 @@ def command(
 ) -> int:
     """Judge environment files before anything is built: one verdict, with the evidence for it.
 
-    SPEC is a requirements.txt, pyproject.toml, pylock.toml or uv.lock. What is not locked is resolved under the
-    policy, from wheels alone; no package code runs. The verdict is in the audit log before it is on the screen.
+    SPEC is a requirements.txt, pyproject.toml, pylock.toml, uv.lock, conda environment or conda-lock.yml, an Azure ML
+    environment, job or deployment (YAML), a Dockerfile, or a folder that holds some of these. What is not locked is
+    resolved under the policy, from wheels and conda packages alone; no package code runs. Images are looked up in their
+    registry. The verdict is in the audit log before it is on the screen.
 
     \b
     Examples:
       quarantine check requirements.txt
+      quarantine check environment.yaml --lock azureml=build
+      quarantine check Dockerfile --context .
+      quarantine check . --list
       quarantine check requirements.txt --lock pylock.toml
       quarantine check pylock.toml --stage production
       quarantine check requirements.txt --report text --report sarif=quarantine.sarif
@@ -79,11 +97,12 @@ def command(
     from quarantine.report.render import render  # noqa: PLC0415
     from quarantine.report.view import headline  # noqa: PLC0415
 
+    if listing:
+        return _list(session, specs, context)
     sinks = tuple(_sink(text) for text in reports) or (("text", None),)
     if sum(file is None for _, file in sinks) > 1:
         raise UsageError("two reports for standard output: give all but one a file, as in --report sarif=FILE")
-    if lock is not None:
-        _check_lock(lock, specs)
+    lock = None if lock_option is None else _lock(lock_option, specs)
     expected = None if expect_policy is None else expect_policy.removeprefix("sha256:").lower()
     if expected is not None and (len(expected) != 64 or not set(expected) <= set("0123456789abcdef")):
         raise UsageError(f"--expect-policy {expect_policy!a}: expected the 64 hexadecimal digits of a sha256")
@@ -92,7 +111,8 @@ def command(
         session.say(
             "no quarantine.yaml found: the shipped policy is in force (quarantine init writes one to start from)"
         )
-    _check_sinks([file for _, file in sinks if file is not None], lock, specs, settings)
+    kept = None if lock is None else lock.path
+    _check_sinks([file for _, file in sinks if file is not None], kept, specs, settings)
     policy = wiring.policy(settings, session.now)
     request = CheckRequest(
         paths=specs,
@@ -106,6 +126,7 @@ def command(
         advisory_max_age=settings.advisory_max_age,
         now=session.now,
         lock=lock,
+        context=context,
         stream=f"log-checks/{settings.project.lower()}-{session.now:%Y-%m}",
         entry_id=new_id(session.now, os.urandom(10)),
         before="" if session.config_option is None else f" --config {shlex.quote(session.config_option)}",
@@ -142,15 +163,48 @@ def _target(text: str) -> "Target":
         raise UsageError(f"--target: {error}") from None
 
 
-def _check_lock(lock: Path, specs: tuple[Path, ...]) -> None:
+def _lock(text: str, specs: tuple[Path, ...]) -> "Lock":
+    from quarantine.pipeline.lock import AZUREML_FILES, Lock, LockKind  # noqa: PLC0415
+
     if len(specs) > 1:
         raise UsageError("--lock writes the lock of one environment: check one file at a time")
-    if not (lock.name == "pylock.toml" or (lock.name.startswith("pylock.") and lock.suffix == ".toml")):
-        raise UsageError(f"--lock {str(lock)!a}: expected pylock.toml or pylock.NAME.toml (PEP 751)")
+    kind, equals, folder = text.partition("=")
+    if equals and kind == "azureml" and folder:
+        path = Path(folder)
+        if not path.parent.is_dir():
+            raise UsageError(f"--lock {text!a}: there is no folder {str(path.parent)!a}")
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"--lock {text!a}: expected a folder, which is made if it isn't there")
+        strange = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        if not set(strange) <= AZUREML_FILES or os.path.realpath(specs[0]).startswith(os.path.realpath(path) + os.sep):
+            raise UsageError(f"--lock {text!a}: the folder holds other files: name a new one, or an empty one")
+        return Lock(kind=LockKind.AZUREML, path=path)
+    lock = Path(text)
+    if lock.name == "pylock.toml" or (lock.name.startswith("pylock.") and lock.suffix == ".toml"):
+        found = Lock(kind=LockKind.PYLOCK, path=lock)
+    elif lock.name.endswith(("conda-lock.yml", "conda-lock.yaml")):
+        found = Lock(kind=LockKind.CONDA_LOCK, path=lock)
+    else:
+        raise UsageError(
+            f"--lock {text!a}: expected pylock.toml or pylock.NAME.toml (PEP 751), conda-lock.yml, or azureml=DIR"
+        )
     if not lock.parent.is_dir():
-        raise UsageError(f"--lock {str(lock)!a}: there is no folder {str(lock.parent)!a}")
+        raise UsageError(f"--lock {text!a}: there is no folder {str(lock.parent)!a}")
     if lock.is_dir() or os.path.realpath(lock) == os.path.realpath(specs[0]):
-        raise UsageError(f"--lock {str(lock)!a}: expected another file than the one that is checked")
+        raise UsageError(f"--lock {text!a}: expected another file than the one that is checked")
+    return found
+
+
+def _list(session: Session, specs: tuple[Path, ...], context: Path | None) -> int:
+    """What every file is, and what it asks for or why it can't be read: one line each."""
+    from quarantine.pipeline.read import read_specs  # noqa: PLC0415
+    from quarantine.report.listing import listing  # noqa: PLC0415
+
+    read = read_specs(specs, Path.cwd(), context, session.tell, keep_unreadable=True)
+    text, unreadable = listing(read, session.width, session.colour)
+    session.write(text)
+    session.say(f"{len(read)} files found, {len(read) - unreadable} read, {unreadable} refused")
+    return 2 if unreadable else 0
 
 
 def _check_sinks(files: "Sequence[Path]", lock: Path | None, specs: tuple[Path, ...], settings: "Settings") -> None:

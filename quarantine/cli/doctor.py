@@ -1,7 +1,7 @@
 """`quarantine doctor`: what is missing here, with the mend for each."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -14,13 +14,17 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """One thing that was looked at: whether it is as it must be, what was found, and what to do."""
+    """One thing that was looked at: whether it is as it must be, what was found, and what to do.
+
+    What isn't `needed` is missed by some checks only.
+    """
 
     name: str
     good: bool
     found: str
     mend: str = ""
     status: int = 3
+    needed: bool = True
 
 
 @click.command("doctor", short_help="What is missing here, with the mend for each.")
@@ -28,6 +32,8 @@ class _Examined:
 @click.pass_obj
 def command(session: Session, offline: bool) -> int:
     """Look at everything a check needs, and say for each thing that is missing what to do about it.
+
+    Conda channels and registries that don't answer are told as absent: a check of Python packages needs none of them.
 
     Exit status: 0 all there, 2 the configuration is wrong, 3 something else is missing.
 
@@ -38,10 +44,11 @@ def command(session: Session, offline: bool) -> int:
     """
     examined = list(_examine(session, offline=offline))
     for one in examined:
-        session.write(f"{'ok     ' if one.good else 'MISSING'} {one.name}: {escape(one.found)}")
+        word = "ok     " if one.good else "MISSING" if one.needed else "absent "
+        session.write(f"{word} {one.name}: {escape(one.found)}")
         if not one.good:
             session.write(f"        -> {escape(one.mend)}")
-    bad = [one for one in examined if not one.good]
+    bad = [one for one in examined if not one.good and one.needed]
     if not bad:
         return 0
     return 2 if any(one.status == 2 for one in bad) else 3
@@ -82,6 +89,14 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
                 ),  # type: ignore[misc]  # bound now
                 "check the network, the proxy variables and the credentials; or work with --offline",
             )
+        elif upstream.type in ("conda", "oci"):
+            asked = _ask(
+                f"{'channel' if upstream.type == 'conda' else 'registry'} {upstream.name}",
+                lambda upstream=upstream: wiring.probe_upstream(settings, session.environment, upstream),  # type: ignore[misc]  # bound now
+                "files that need it come out undecided: check the network and the proxy variables, or name a mirror in "
+                "the policy (`url:`) or in quarantine.yaml (`registries:`)",
+            )
+            yield replace(asked, needed=False)
 
 
 def _ask(name: str, question: Callable[[], str], mend: str) -> _Examined:

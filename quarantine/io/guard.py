@@ -13,7 +13,17 @@ from urllib.parse import urljoin, urlsplit
 
 from quarantine.errors import UpstreamError
 
-__all__ = ["Address", "Origin", "Resolve", "Target", "judge_addresses", "proxy_for", "resolve_host", "target_of"]
+__all__ = [
+    "Address",
+    "Origin",
+    "Resolve",
+    "Target",
+    "child_network",
+    "judge_addresses",
+    "proxy_for",
+    "resolve_host",
+    "target_of",
+]
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], tuple[Address, ...]]
@@ -26,6 +36,14 @@ _UNSAFE = re.compile(r"[^!-~]|[\\\"<>^`{|}]")
 _NEVER = frozenset(map(ip_address, ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
 _DOCUMENTATION = tuple(map(IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
 _NAT64 = IPv6Network("64:ff9b::/96")
+NOWHERE = "http://127.0.0.1:0"
+"""A proxy that nobody can be: no program listens on port 0."""
+# What a child may know of the environment; certificates and proxies decide whether it reaches anything at all.
+_PASSED_ON = frozenset(
+    f(name)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    for f in (str.upper, str.lower)
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -145,3 +163,18 @@ def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
         if name and (name in {"*", origin.host, origin.netloc} or origin.host.endswith(f".{name}")):
             return None
     return proxies.get(origin.scheme) or proxies.get("all") or None
+
+
+def child_network(environ: Mapping[str, str], urls: Iterable[str]) -> dict[str, str]:
+    """The variables that a child gets which speaks to the upstreams at `urls` by itself: certificates and proxies.
+
+    They keep it from asking anybody without encryption, wherever a page or a redirect sends it: metadata services of
+    clouds speak nothing else. The policy lets only loopback hosts do without encryption; those are the exceptions.
+    Where all traffic has a proxy, the proxy decides.
+    """
+    passed_on = {name: value for name, value in environ.items() if name in _PASSED_ON}
+    if not {"HTTP_PROXY", "ALL_PROXY"}.isdisjoint(map(str.upper, passed_on)):
+        return passed_on
+    plain = {parts.hostname or "" for url in urls if (parts := urlsplit(url)).scheme == "http"}
+    named = [value for name, value in passed_on.items() if name.upper() == "NO_PROXY"]
+    return {**passed_on, "HTTP_PROXY": NOWHERE, "NO_PROXY": ",".join(sorted({*named, *plain}))}

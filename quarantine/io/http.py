@@ -132,16 +132,18 @@ class HttpClient:
         headers: Mapping[str, str] = _NO_HEADERS,
         max_bytes: int,
         also: Collection[str] = frozenset(),
+        to_public: bool = False,
         stop: threading.Event | None = None,
     ) -> Response:
         """The answer to a GET, whatever its status, with at most `max_bytes` of decoded body.
 
         UpstreamError when it may not go there, when nothing usable comes in time, when the body is longer, and when
-        the answer is still 429 or a server error after the retries. `stop` ends the retrying early.
+        the answer is still 429 or a server error after the retries. With `to_public` a redirect may lead to any host, if
+        by https and to public addresses: channels keep their files with others. `stop` ends the retrying early.
         """
         ends = monotonic() + self._deadline
         for attempt in self._attempting(ends, stop):
-            with attempt, self._open(url, headers, also, ends) as (target, answer):
+            with attempt, self._open(url, headers, also, ends, to_public=to_public) as (target, answer):
                 body = b"".join(_chunks(target, answer, max_bytes, ends, self._timeout))
                 return Response(status=answer.status, url=str(target), headers=answer.headers, body=body)
         raise AssertionError  # pragma: no cover - the last attempt raises
@@ -154,6 +156,7 @@ class HttpClient:
         headers: Mapping[str, str] = _NO_HEADERS,
         max_bytes: int,
         also: Collection[str] = frozenset(),
+        to_public: bool = False,
         deadline_seconds: float | None = None,
     ) -> Iterator[Streamed]:
         """As `get`, with the body in pieces as it comes; only until the headers are there is anything tried again."""
@@ -161,7 +164,7 @@ class HttpClient:
         with ExitStack() as stack:
             for attempt in self._attempting(ends):
                 with attempt:
-                    target, answer = stack.enter_context(self._open(url, headers, also, ends))
+                    target, answer = stack.enter_context(self._open(url, headers, also, ends, to_public=to_public))
             chunks = _chunks(target, answer, max_bytes, ends, self._timeout)
             yield Streamed(status=answer.status, headers=answer.headers, chunks=chunks)
 
@@ -227,16 +230,16 @@ class HttpClient:
 
     @contextmanager
     def _open(
-        self, url: str, headers: Mapping[str, str], also: Collection[str], ends: float
+        self, url: str, headers: Mapping[str, str], also: Collection[str], ends: float, *, to_public: bool
     ) -> "Iterator[tuple[Target, urllib3.BaseHTTPResponse]]":
-        target, answer = self._follow(url, headers, also, ends)
+        target, answer = self._follow(url, headers, also, ends, to_public=to_public)
         try:
             yield target, answer
         finally:
             answer.close()
 
     def _follow(
-        self, url: str, headers: Mapping[str, str], also: Collection[str], ends: float
+        self, url: str, headers: Mapping[str, str], also: Collection[str], ends: float, *, to_public: bool
     ) -> "tuple[Target, urllib3.BaseHTTPResponse]":
         """The first answer that is no redirect; every hop is judged as the first URL was."""
         sent = {"User-Agent": self._user_agent, "Accept-Encoding": "gzip", **headers}
@@ -250,6 +253,8 @@ class HttpClient:
             here, target = target, target_of(location, target)
             if here.origin.scheme == "https" and target.origin.scheme == "http":
                 raise UpstreamError(f"{here} redirects from https to http: refused")
+            if to_public and target.origin.scheme == "https":
+                also = {*also, str(target.origin)}
             if target.origin != here.origin:
                 sent = {name: value for name, value in sent.items() if name.lower() not in _SECRET_HEADERS}
         raise UpstreamError(f"{start} redirects more than {MAX_REDIRECTS} times")

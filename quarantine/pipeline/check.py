@@ -16,16 +16,17 @@ from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
-from packaging.utils import NormalizedName
 
 from quarantine.audit.chain import CLOCK_TOLERANCE
 from quarantine.audit.record import Draft, Json
 from quarantine.errors import QuarantineError, UpstreamError
 from quarantine.model import (
     CheckResult,
+    Ecosystem,
     EnvironmentSpec,
     Item,
     JudgedItem,
+    Location,
     Outcome,
     OutcomeKind,
     Subject,
@@ -33,25 +34,40 @@ from quarantine.model import (
     Verdict,
     combine,
 )
-from quarantine.pipeline.evidence import Judge, nearest_versions
-from quarantine.pipeline.locked import Plan, plan_locked, unclosed
+from quarantine.pipeline.evidence import Judge
+from quarantine.pipeline.lock import Lock, fits, lock_files
+from quarantine.pipeline.locked import Plan
 from quarantine.pipeline.pages import Pages
+from quarantine.pipeline.plan import Planner
 from quarantine.pipeline.read import read_specs
 from quarantine.policy import rules
 from quarantine.policy.stage import Policy, StagePolicy
-from quarantine.ports import AdvisoryService, ArtifactStore, AuditLog, Index, PythonResolver, Tell
-from quarantine.spec.write_pylock import write_pylock
+from quarantine.ports import (
+    AdvisoryService,
+    ArtifactStore,
+    AuditLog,
+    CondaPackages,
+    CondaSolver,
+    ImageRegistry,
+    Index,
+    PythonResolver,
+    Tell,
+)
 
 __all__ = ["CheckPorts", "CheckRequest", "check"]
 
 MAX_REASONS = 20
 MAX_SUBJECT = 1000
+_NOWHERE = Location(file="")
 
 
 class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything outside that a check needs; `resolver` makes the resolver, which a lock needs none of. `write` replaces a file in one step, raising UpstreamError."""
+    """Everything outside that a check needs; the makers make what only some checks need. `write` replaces a file in one step, raising UpstreamError."""
 
     resolver: Callable[[], PythonResolver]
+    solver: Callable[[], CondaSolver]
+    packages: Callable[[], CondaPackages]
+    registry: Callable[[], ImageRegistry]
     index: Index
     advisories: AdvisoryService
     log: AuditLog
@@ -72,7 +88,8 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     advisory_max_age: timedelta
     now: datetime
-    lock: Path | None
+    lock: Lock | None
+    context: Path | None = None
     stream: str
     entry_id: str
     before: str
@@ -96,21 +113,37 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     resolver that fails leaves the verdict undecided. IntegrityError when bytes are not what they must be.
     """
     # (1)
-    specs = read_specs(request.paths, request.working_directory)
+    specs = read_specs(request.paths, request.working_directory, request.context, tell)
+    if request.lock is not None:
+        fits(request.lock, specs)
     stage = request.policy.stage(request.stage)
     # (2)
-    judge = _judge(request, specs, stage, ports, tell)
+    judge = _judge(request, stage, ports, tell)
     # (3)
     pages = Pages(ports.index, tell)
+    planner = Planner(
+        judge=judge,
+        pages=pages,
+        resolver=ports.resolver,
+        solver=ports.solver,
+        packages=ports.packages,
+        registry=ports.registry,
+        locks=request.lock is not None,
+        tell=tell,
+    )
     planned = [
-        _Planned(spec=spec, target=target, plan=_plan(spec, target, index, judge, request, ports, pages, tell))
+        _Planned(spec=spec, target=target, plan=planner.plan(spec, target, index))
         for index, (spec, target) in enumerate((spec, target) for spec in specs for target in request.targets)
     ]
     # (4)
     tell("judging")
     judged = judge.judge(_merged(item for entry in planned for item in entry.plan.items))
     # (5)
-    judged = nearest_versions(judged, judge, pages, tell)
+    if any(entry.verdict is not Verdict.ALLOWED for entry in judged):
+        from quarantine.pipeline.nearest import Nearest  # noqa: PLC0415  # only what is refused has another version
+
+        nearest = Nearest(judge=judge, pages=pages, solver=ports.solver, packages=ports.packages, tell=tell)
+        judged = nearest.versions(judged)
     subjects = tuple(_subject(entry, index, judged, request, judge) for index, entry in enumerate(planned))
     preconditions = _preconditions(judge)
     result = CheckResult(
@@ -125,18 +158,16 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         snapshot=judge.snapshot,
         before=request.before,
         after=request.after,
-        unverifiable=tuple(entry for spec in specs for entry in spec.unverifiable),
+        unverifiable=tuple(entry for spec in specs for leaf in spec.leaves for entry in leaf.unverifiable),
     )
     # (6) to (8)
-    return _record(result, request, ports, encode, tell)
+    return _record(result, specs, request, ports, encode, tell)
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------------
 
 
-def _judge(
-    request: CheckRequest, specs: tuple[EnvironmentSpec, ...], stage: StagePolicy, ports: CheckPorts, tell: Tell
-) -> Judge:
+def _judge(request: CheckRequest, stage: StagePolicy, ports: CheckPorts, tell: Tell) -> Judge:
     snapshot, problem = None, None
     try:
         snapshot = ports.advisories.snapshot()
@@ -151,7 +182,6 @@ def _judge(
         ),
         snapshot=snapshot,
         advisories=ports.advisories,
-        targets=request.targets * len(specs),
         now=request.now,
         tell=tell,
     )
@@ -185,76 +215,22 @@ def _preconditions(judge: Judge) -> tuple[Outcome, ...]:
     )
 
 
-def _plan(
-    spec: EnvironmentSpec,
-    target: Target,
-    subject: int,
-    judge: Judge,
-    request: CheckRequest,
-    ports: CheckPorts,
-    pages: Pages,
-    tell: Tell,
-) -> Plan:
-    """What the spec comes to on the target; an upstream or a solver that fails leaves that unknown."""
-    try:
-        if spec.locked is not None:
-            tell(f"{spec.file}: reading index pages for {target}")
-            plan = plan_locked(spec, target, subject, pages)
-            return replace(plan, outcomes=(*plan.outcomes, *unclosed(spec, plan, target, pages)))
-        from quarantine.pipeline.resolve import Resolve  # noqa: PLC0415  # a lock is not resolved
-
-        tell(f"{spec.file}: resolving for {target}")
-        resolve = Resolve(
-            stage=judge.stage,
-            resolver=ports.resolver(),
-            pages=pages,
-            now=request.now,
-            tell=tell,
-            locks=request.lock is not None,
-        )
-        plan = resolve.plan(spec, target, subject)
-        fixes = _young_fixes(plan, judge, target, pages)
-        if fixes:
-            tell(f"{spec.file}: resolving for {target} again, with security fixes")
-            again = resolve.plan(spec, target, subject, fixes)
-            plan = plan if again.outcomes else again
-    except UpstreamError as error:
-        message = f"what {spec.file} comes to on {target} is not known: {error}"
-        return Plan(items=(), outcomes=(Outcome(rule="resolution", kind=OutcomeKind.UNKNOWN, message=message),))
-    return plan
-
-
-def _young_fixes(plan: Plan, judge: Judge, target: Target, pages: Pages) -> tuple[tuple[NormalizedName, datetime], ...]:
-    """For flawed packages whose fix is younger than the cutoff but old enough for the lane: the instant to let in."""
-    lane = judge.stage.security_fix_age
-    known = judge.findings(plan.items)
-    if lane is None or known is None:
-        return ()
-    cutoff, latest = judge.now - judge.stage.minimum_age, judge.now - lane
-    found: list[tuple[NormalizedName, datetime]] = []
-    for item in plan.items:
-        findings = () if item.package is None else known[item.package]
-        fixed = {version for finding in findings if not finding.malware for version in finding.fixed}
-        page = pages.one(item.name) if fixed else None
-        if page is None:
-            continue
-        times = [
-            max(a.upload_time for a in artifacts if a.upload_time is not None)
-            for version in page.versions()
-            if str(version) in fixed
-            and (artifacts := [a for a in page.of_version(version) if a.may_fit(target)])
-            and all(a.upload_time is not None and a.upload_time <= latest for a in artifacts)
-        ]
-        if times and min(times) > cutoff:
-            found.append((item.name, min(times) + timedelta(seconds=1)))
-    return tuple(found)
-
-
 def _merged(items: Iterable[Item]) -> tuple[Item, ...]:
     """The same package in several subjects is one item, with the files of all of them."""
     merged: dict[Item, Item] = {}
     for item in items:
-        key = replace(item, subjects=(), artifacts=(), required_by=(), location=None, missing_digests=frozenset())
+        key = replace(
+            item,
+            subjects=(),
+            targets=(),
+            artifacts=(),
+            required_by=(),
+            location=None,
+            missing_digests=frozenset(),
+            # where and how a file names them is no difference
+            image=None if item.image is None else replace(item.image, location=_NOWHERE, role="", platform=None),
+            curated=None if item.curated is None else replace(item.curated, location=_NOWHERE),
+        )
         seen = merged.get(key)
         if seen is None:
             merged[key] = item
@@ -262,6 +238,7 @@ def _merged(items: Iterable[Item]) -> tuple[Item, ...]:
         merged[key] = replace(
             seen,
             subjects=tuple(sorted({*seen.subjects, *item.subjects})),
+            targets=tuple(dict.fromkeys((*seen.targets, *item.targets))),
             artifacts=tuple(sorted({*seen.artifacts, *item.artifacts}, key=lambda artifact: artifact.filename)),
             required_by=tuple(dict.fromkeys((*seen.required_by, *item.required_by))),
             location=seen.location or item.location,
@@ -289,7 +266,8 @@ def _subject(
         file=entry.spec.file,
         sha256=entry.spec.sources[0].sha256 if len(entry.spec.sources) == 1 else sha256(digests.encode()).hexdigest(),
         target=entry.target,
-        locked=entry.spec.locked is not None,
+        format=entry.spec.format,
+        locked=entry.spec.is_locked,
         verdict=Verdict.UNDECIDED if judge.void else combine((*of_spec, *(item.verdict for item in own))),
         outcomes=outcomes,
     )
@@ -300,15 +278,22 @@ def _subject(
 
 def _record(
     result: CheckResult,
+    specs: tuple[EnvironmentSpec, ...],
     request: CheckRequest,
     ports: CheckPorts,
     encode: Callable[[CheckResult], bytes],
     tell: Tell,
 ) -> CheckResult:
-    lock: bytes | None = None
+    files: Mapping[Path, bytes] = {}
     if request.lock is not None and result.verdict is Verdict.ALLOWED:
-        lock = write_pylock(result, request.targets, f"quarantine {request.tool_version}")
-        result = replace(result, lock=str(request.lock))
+        try:
+            channels = tuple(u.name for u in request.policy.upstreams if u.type is Ecosystem.CONDA)
+            created_by = f"quarantine {request.tool_version}"
+            files = lock_files(request.lock, result, specs, request.targets, channels, created_by)
+            result = replace(result, lock=str(request.lock))
+        except ValueError as error:
+            outcome = Outcome(rule="lock", kind=OutcomeKind.UNKNOWN, message=f"no lock can be written: {error}")
+            result = replace(result, verdict=Verdict.UNDECIDED, preconditions=(*result.preconditions, outcome))
     tell("writing the audit log")
     try:
         evidence = ports.store.put("evidence", encode(result))
@@ -318,7 +303,7 @@ def _record(
             type="quarantine.verdict.v1",
             time=request.now,
             subject=_subject_of_entry(result),
-            data=_data(result, request, str(evidence), None if lock is None else sha256(lock).hexdigest()),
+            data=_data(result, request, str(evidence), files),
         )
         (receipt,) = ports.log.append(request.stream, [draft])
     except QuarantineError as error:
@@ -328,8 +313,8 @@ def _record(
             message=f"the verdict can't be recorded, so it does not count: {error}",
         )
         return replace(result, verdict=Verdict.UNDECIDED, lock=None, preconditions=(*result.preconditions, outcome))
-    if request.lock is not None and lock is not None:
-        ports.write(request.lock, lock)
+    for path, data in files.items():
+        ports.write(path, data)
     return replace(result, receipt=receipt)
 
 
@@ -340,7 +325,7 @@ def _subject_of_entry(result: CheckResult) -> str:
     return text if len(text) <= MAX_SUBJECT else f"{text[: MAX_SUBJECT // 2]} and others, {len(files)} files in all"
 
 
-def _data(result: CheckResult, request: CheckRequest, evidence: str, lock: str | None) -> dict[str, Json]:
+def _data(result: CheckResult, request: CheckRequest, evidence: str, files: Mapping[Path, bytes]) -> dict[str, Json]:
     """What the entry says: enough to answer for the verdict, with the rest in the evidence store by digest."""
     reasons: list[Json] = [
         {"purl": str(entry.item.purl), "rule": outcome.rule, "outcome": outcome.kind.value}
@@ -383,8 +368,6 @@ def _data(result: CheckResult, request: CheckRequest, evidence: str, lock: str |
         "resources": resources,
         "resources_total": len(result.subjects),
         "evidence": evidence,
-        "lock": None
-        if lock is None
-        else {"name": request.lock.name if request.lock else "", "digest": {"sha256": lock}},
+        "lock": [{"name": path.name, "digest": {"sha256": sha256(data).hexdigest()}} for path, data in files.items()],
         "tool": {"version": request.tool_version},
     }

@@ -4,11 +4,11 @@ A lock is taken as it stands, and believed as far as the owners of its names lis
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
+from packaging.utils import NormalizedName  # msgspec looks at the annotations
 
 from quarantine.model import (
     Artifact,
@@ -25,17 +25,21 @@ from quarantine.model import (
 )
 from quarantine.pipeline.pages import Pages, item_on
 
-if TYPE_CHECKING:
-    from packaging.utils import NormalizedName
-
 __all__ = ["Plan", "nothing", "plan_locked", "unclosed", "unfit"]
+
+# Lock files whose installers take what they list and resolve nothing.
+_CLOSED = frozenset({"pylock", "uv.lock", "conda-lock"})
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What one spec comes to on one target. `outcomes` say why there is no solution, where there is none."""
+    """What one spec comes to on one target. `outcomes` say why there is no solution, where there is none.
+
+    `used` are the distributions installed by conda that the solution stands on.
+    """
 
     items: tuple[Item, ...]
     outcomes: tuple[Outcome, ...] = ()
+    used: frozenset[NormalizedName] = frozenset()
 
 
 def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
@@ -50,9 +54,9 @@ def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
     return (Outcome(rule="resolution", kind=OutcomeKind.FAIL, message=message),)
 
 
-def nothing(spec: EnvironmentSpec, target: Target, items: Collection[object]) -> tuple[Outcome, ...]:
+def nothing(spec: EnvironmentSpec, target: Target, plan: Plan) -> tuple[Outcome, ...]:
     """Why there is nothing to judge, where there is nothing: a verdict over nothing is undecided, and has a reason."""
-    if items or spec.unverifiable:
+    if plan.items or plan.outcomes or any(leaf.unverifiable or leaf.unreadable for leaf in spec.leaves):
         return ()
     message = f"nothing in {spec.file} applies to {target}, so there is nothing to judge: check it for another target"
     return (Outcome(rule="resolution", kind=OutcomeKind.UNKNOWN, message=message),)
@@ -75,18 +79,20 @@ def plan_locked(spec: EnvironmentSpec, target: Target, subject: int, pages: Page
             outcomes.append(_lacks_wheel(spec, package, target))
         else:
             items.append(replace(item, required_by=tuple(dict.fromkeys(requirers.get(package.name, ())))))
-    return Plan(items=tuple(items), outcomes=tuple(outcomes) or nothing(spec, target, items))
+    return Plan(items=tuple(items), outcomes=tuple(outcomes))
 
 
-def unclosed(spec: EnvironmentSpec, plan: Plan, target: Target, pages: Pages) -> tuple[Outcome, ...]:
+def unclosed(
+    spec: EnvironmentSpec, plan: Plan, target: Target, pages: Pages, installed: Collection[str] = ()
+) -> tuple[Outcome, ...]:
     """Why hashed requirements pin less than what gets installed, where they do: some installers resolve the rest.
 
     A lock file's own formats aren't resolved by anybody; a list of hashed requirements is only as closed as its
-    packages' metadata say. UpstreamError when that can't be had.
+    packages' metadata say. `installed` are distributions that are there already. UpstreamError when metadata can't be had.
     """
-    if spec.format != "requirements":
+    if spec.format in _CLOSED:
         return ()
-    pinned = {package.name for package in spec.locked or ()}
+    pinned = {*installed, *(package.name for package in spec.locked or ())}
     required, silent = pages.required(plan.items, target)
     outcomes = [
         Outcome(
@@ -129,7 +135,7 @@ def _lacks_wheel(spec: EnvironmentSpec, package: LockedPackage, target: Target) 
 
 def _item(package: LockedPackage, page: IndexPage | None, target: Target, subject: int) -> Item:
     base = replace(
-        item_on(page, package.name, package.version, subject),
+        item_on(page, package.name, package.version, subject, target),
         location=package.location,
         reference=package.reference,
         locked=True,

@@ -8,7 +8,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from quarantine.archive.metadata import parse_metadata
-from quarantine.model import IndexPage, Item, Requirement, Target
+from quarantine.model import Artifact, IndexPage, Item, Requirement, Target
 from quarantine.ports import Index, Tell
 
 __all__ = ["Pages", "Requirers", "item_on"]
@@ -72,13 +72,17 @@ class Pages:
 
         One wheel speaks for an item: all wheels of a version are built from one source.
         """
-        chosen = ((item, next((a for a in item.artifacts if a.is_wheel), None)) for item in items)
+        chosen = (
+            (item, next((a for a in item.artifacts if isinstance(a, Artifact) and a.is_wheel), None)) for item in items
+        )
         wheels = {wheel.filename: (item, wheel) for item, wheel in chosen if wheel is not None}
         for filename, text in self._index.metadata([wheel for _, wheel in wheels.values()], self._tell).items():
             yield wheels[filename][0], None if text is None else parse_metadata(filename, text).requires
 
 
-def item_on(page: IndexPage | None, name: NormalizedName, version: Version | None, subject: int) -> Item:
+def item_on(
+    page: IndexPage | None, name: NormalizedName, version: Version | None, subject: int, target: Target
+) -> Item:
     """A package of a subject as its owner's page has it; nobody's where there is no page. Its files are to be added."""
     return Item(
         name=name,
@@ -86,6 +90,7 @@ def item_on(page: IndexPage | None, name: NormalizedName, version: Version | Non
         upstream=None if page is None else page.upstream,
         status="active" if page is None else page.status,
         subjects=(subject,),
+        targets=(target,),
     )
 
 

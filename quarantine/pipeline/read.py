@@ -1,54 +1,115 @@
 """Environment files from disk: each spec asks for the files it needs, and gets them if they lie under its root.
 
-The root is the working directory when the file lies under it, else the file's own folder. Names in messages are those
-that a person at the working directory would use.
+The root is the working directory when the file lies under it, else the folder that was named, or the file's own. Names
+in messages are those that a person at the working directory would use.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
-from msgspec.structs import replace
+import msgspec
+from msgspec.structs import fields, replace
 
 from quarantine.errors import Problem, SpecError
-from quarantine.model import EnvironmentSpec, Location, Needs
+from quarantine.model import EnvironmentSpec, Location, Needs, SourceFile
+from quarantine.ports import Tell
 from quarantine.spec.parse import parse
 
 __all__ = ["read_specs"]
 
+_NO_FILE = "no environment file was found below this folder: name a file (quarantine check --help says which are read)"
 MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
 
 
-def read_specs(paths: Iterable[Path], working_directory: Path) -> tuple[EnvironmentSpec, ...]:
-    """What every file asks for, in the order given; SpecError with the problems of all of them together."""
+def read_specs(
+    paths: Iterable[Path],
+    working_directory: Path,
+    context: Path | None = None,
+    tell: Tell = lambda _: None,
+    *,
+    keep_unreadable: bool = False,
+) -> tuple[EnvironmentSpec, ...]:
+    """What every file asks for, in the order given; of a folder, every environment file below it.
+
+    SpecError with the problems of all files that were named together. A file that was only found in a folder and can't
+    be read is a spec that says so, and with `keep_unreadable` one that was named is too. `context` is the folder that Dockerfiles copy from, each one's own where it is None.
+    """
     specs: list[EnvironmentSpec] = []
     problems: list[Problem] = []
     for path in dict.fromkeys(paths):
         try:
-            specs.append(_read_spec(path, working_directory))
+            if os.path.isdir(working_directory / path):  # noqa: PTH112  # False for what no system call takes
+                specs += _read_folder(path, working_directory, context, tell)
+            else:
+                specs.append(_read_spec(path, working_directory, None, context))
         except SpecError as error:
-            problems += error.problems
+            if keep_unreadable:
+                specs.append(_unreadable(path, "", working_directory, error))
+            else:
+                problems += error.problems
     if problems:
         raise SpecError(problems)
     return tuple(specs)
 
 
-def _read_spec(path: Path, working_directory: Path) -> EnvironmentSpec:
+def _read_folder(
+    folder: Path, working_directory: Path, context: Path | None, tell: Tell
+) -> tuple[EnvironmentSpec, ...]:
+    """The environment files below a folder, of which none keeps the others from being judged."""
+    from quarantine.pipeline.find import find_specs  # noqa: PLC0415  # only a folder is searched
+
+    specs = []
+    found = find_specs(folder, working_directory, tell)
+    if not found:
+        raise _problem(Location(file=str(folder)), _NO_FILE)
+    for number, entry in enumerate(found, 1):
+        tell(f"reading {entry.path} ({number} of {len(found)})")
+        try:
+            specs.append(_read_spec(entry.path, working_directory, folder, context))
+        except SpecError as error:
+            specs.append(_unreadable(entry.path, entry.kind, working_directory, error))
+    return tuple(specs)
+
+
+def _unreadable(path: Path, kind: str, working_directory: Path, error: SpecError) -> EnvironmentSpec:
+    """A file that can't be read, with why."""
+    try:
+        data = _read(working_directory / path, Location(file=str(path)))
+    except SpecError:
+        data = b""
+    name = path.as_posix()
+    source = SourceFile(path=name, sha256=sha256(data).hexdigest())
+    return EnvironmentSpec(file=name, format=kind, unreadable=error.problems, sources=(source,))
+
+
+def _read_spec(path: Path, working_directory: Path, folder: Path | None, context: Path | None) -> EnvironmentSpec:
     base = _real(working_directory)
     # the folder is resolved, the file's own name is kept: it tells the format
     absolute = _real((base / path).parent) / path.name
-    root = base if absolute.is_relative_to(base) else absolute.parent
+    outside = absolute.parent if folder is None else _real(base / folder)
+    root = base if absolute.is_relative_to(base) else outside
     name = absolute.relative_to(root).as_posix()
     _must_be_a_file(absolute, Location(file=str(path)))
     if not _real(absolute).is_relative_to(root):
         # whoever wrote the link isn't whoever may read what it leads to
         raise _problem(Location(file=str(path)), f"is a link that leads outside {root}: name the file itself")
     files = {name: _read(absolute, Location(file=str(path)))}
-    prefix = "" if root == base else f"{path.parent.as_posix()}/"
+    prefix = "" if root == base else f"{(path.parent if folder is None else folder).as_posix()}/"
+    copied = None if context is None else _real(base / context)
+    if copied is not None and not copied.is_relative_to(root):
+        raise _problem(
+            Location(file=str(path)),
+            f"the context {str(context)!a} is not below {root}: run the check from a folder that holds both",
+        )
+    below = None if copied is None else copied.relative_to(root).as_posix().removeprefix(".")
     try:
         while True:
-            answer = parse(name, files)
+            answer = parse(name, files, below)
             if isinstance(answer, EnvironmentSpec):
                 return _shown_from(prefix, answer) if prefix else answer
             files |= _read_needed(answer, root, files)
@@ -112,19 +173,24 @@ def _read(path: Path, asked_at: Location, wanted: str = "") -> bytes:
     return data
 
 
-def _shown_from(prefix: str, spec: EnvironmentSpec) -> EnvironmentSpec:
-    """The spec with its files named from the working directory, which they don't lie under."""
+_T = TypeVar("_T")
 
-    def moved(location: Location) -> Location:
-        return replace(location, file=prefix + location.file)
 
-    return replace(
-        spec,
-        file=prefix + spec.file,
-        requirements=tuple(replace(r, location=moved(r.location)) for r in spec.requirements),
-        constraints=tuple(replace(r, location=moved(r.location)) for r in spec.constraints),
-        directives=tuple(replace(d, location=moved(d.location)) for d in spec.directives),
-        locked=None if spec.locked is None else tuple(replace(p, location=moved(p.location)) for p in spec.locked),
-        unverifiable=tuple(replace(u, location=moved(u.location)) for u in spec.unverifiable),
-        sources=tuple(replace(s, path=prefix + s.path) for s in spec.sources),
-    )
+def _shown_from(prefix: str, value: _T) -> _T:
+    """The value with every file in it named from the working directory, which the files don't lie under."""
+    if isinstance(value, tuple):
+        return type(value)(_shown_from(prefix, part) for part in value)
+    if isinstance(value, Problem):
+        return dataclasses.replace(value, file=prefix + value.file)
+    if not isinstance(value, msgspec.Struct):
+        return value
+    changed: dict[str, object] = {}
+    for field in fields(value):
+        old = getattr(value, field.name)
+        new = prefix + old if (type(value), field.name) in _FILES else _shown_from(prefix, old)
+        if new is not old:
+            changed[field.name] = new
+    return replace(value, **changed) if changed else value
+
+
+_FILES = frozenset({(Location, "file"), (SourceFile, "path"), (EnvironmentSpec, "file")})

@@ -25,10 +25,18 @@ from quarantine.model import (
     Target,
     pypi_purl,
 )
-from quarantine.pipeline.locked import Plan, nothing, unfit
+from quarantine.pipeline.locked import Plan, unfit
 from quarantine.pipeline.pages import Pages, Requirers, item_on
 from quarantine.policy.stage import StagePolicy
-from quarantine.ports import PythonResolver, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+from quarantine.ports import (
+    Installed,
+    PythonResolver,
+    Resolution,
+    ResolutionFailed,
+    ResolutionRequest,
+    ResolvedPackage,
+    Tell,
+)
 
 __all__ = ["Resolve"]
 
@@ -62,7 +70,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
     """Plans specs by resolving them, under one stage's policy, at one instant.
 
     With `locks` the verdict is on the files that a lock will hold; without, an installer may take any file of a version
-    that is there when it runs, so all of them are judged.
+    that is there when it runs, so all of them are judged. `installed` are distributions that conda installs before.
     """
 
     stage: StagePolicy
@@ -71,6 +79,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     tell: Tell
     locks: bool
+    installed: tuple[Installed, ...] = ()
 
     def plan(
         self,
@@ -83,7 +92,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         asked = _Asked(spec, target, subject)
         referenced = asked.references()
         if not asked.named:
-            return Plan(items=referenced, outcomes=unfit(spec, target) or nothing(spec, target, referenced))
+            return Plan(items=referenced, outcomes=unfit(spec, target))
         explanation = ""
         for mode in self._modes(spec, asked, fixes):
             answer = self._solve(asked, mode)
@@ -93,7 +102,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
             # what is referenced directly is judged as such, whoever else asks for it
             held = {item.name for item in referenced}
             items = (item for item in self._items(answer, asked) if item.name not in held)
-            return Plan(items=(*referenced, *items), outcomes=unfit(spec, target))
+            return Plan(items=(*referenced, *items), outcomes=unfit(spec, target), used=answer.resolution.used)
         return self._unsatisfiable(explanation, spec, asked)
 
     def _modes(
@@ -129,6 +138,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
                 not_after=mode.not_after,
                 not_after_by_name=tuple(lifted.items()) if mode.not_after is not None else (),
                 excluded=source_only | not_found,
+                installed=self.installed,
             )
             answer = self.resolver.resolve(request, self.tell)
             if isinstance(answer, ResolutionFailed):
@@ -189,7 +199,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Item:
         """The item of one package of a solution: the owner's wheels that may be installed, if the two agree."""
         item = replace(
-            item_on(page, package.name, package.version, asked.subject),
+            item_on(page, package.name, package.version, asked.subject, asked.target),
             required_by=tuple(pypi_purl(name, versions.get(name)) for name in package.required_by),
         )
         if page is None:
@@ -231,7 +241,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         listed = () if page is None or version is None else page.of_version(version)
         artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
         item = replace(
-            item_on(page, name, version, asked.subject),
+            item_on(page, name, version, asked.subject, asked.target),
             artifacts=artifacts,
             required_by=tuple(dict.fromkeys(requirer.purl for requirer, _ in needs)),
             source_only=page is not None and not artifacts,
@@ -241,11 +251,11 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
 
     def _held_back(self, item: Item, page: IndexPage, asked: "_Asked") -> tuple[Version | None, str]:
         """The newest version that the user's own lines would take, when another was chosen, and what held it back."""
-        if item.version is None:
+        if not isinstance(item.version, Version):
             return None, ""
         prereleases = True if item.version.is_prerelease else None
         for version in sorted(
-            asked.specifier(item.name).filter(page.versions(), prereleases=prereleases), reverse=True
+            asked.specifier(page.name).filter(page.versions(), prereleases=prereleases), reverse=True
         ):
             if version <= item.version:
                 break
@@ -283,7 +293,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
             listed = () if page is None or pinned is None else page.of_version(pinned)
             artifacts = tuple(artifact for artifact in listed if artifact.may_fit(asked.target))
             item = replace(
-                item_on(page, name, pinned, asked.subject),
+                item_on(page, name, pinned, asked.subject, asked.target),
                 artifacts=artifacts,
                 source_only=bool(listed) and not any(artifact.fits(asked.target) for artifact in artifacts),
                 contradiction="" if listed or page is None else _unlisted(pinned, page),
@@ -321,6 +331,7 @@ class _Asked:
                 version=None,
                 upstream=None,
                 subjects=(self.subject,),
+                targets=(self.target,),
                 location=requirement.location,
                 reference=requirement.reference,
             )
@@ -337,7 +348,7 @@ class _Asked:
 
     def located(self, item: Item) -> Item:
         """The item with the line that asks for it, if one does."""
-        lines = self.by_name.get(item.name)
+        lines = self.by_name.get(NormalizedName(item.name))
         return item if lines is None else replace(item, location=lines[0].location)
 
     def location_in(self, explanation: str) -> Location | None:

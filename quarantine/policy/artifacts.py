@@ -1,8 +1,9 @@
 """Rules about the files that would be installed: their age, their kind, their bytes, and whether they were withdrawn."""
 
 from datetime import datetime, timedelta
+from typing import assert_never
 
-from quarantine.model import EvidenceValue, Outcome, PackageFile
+from quarantine.model import Ecosystem, EvidenceValue, Outcome, PackageFile
 from quarantine.policy.case import Case, day, failed, instant, listing, not_applicable, passed, unknown
 
 __all__ = ["CLOCK_SKEW", "integrity", "minimum_age", "source_only", "yanked"]
@@ -20,7 +21,8 @@ def _nothing_to_install(case: Case) -> str | None:
     if case.item.missing_digests and not case.item.artifacts:
         return f"{case.label}: its upstream has none of the files: see integrity"
     if not case.item.artifacts and not case.item.contradiction:
-        return f"{case.label} has no file that could be installed: see source-only"
+        rule = "source-only" if case.item.ecosystem is Ecosystem.PYPI else "integrity"
+        return f"{case.label} has no file that could be installed: see {rule}"
     return None
 
 
@@ -38,7 +40,7 @@ def minimum_age(case: Case) -> Outcome:
         return not_applicable(rule, nothing)
     if required <= timedelta(0):
         return not_applicable(rule, f"{case.stage.name} asks for no age of files from {case.item.upstream}")
-    lane = case.stage.security_fix_age if case.item.version in case.fixes else None
+    lane = case.stage.security_fix_age if case.fix else None
     times = [(a.upload_time, a.filename) for a in case.item.artifacts if a.upload_time is not None]
     if times and _old_enough(min(times)[0], required, case.now):
         lane = None
@@ -100,6 +102,8 @@ def yanked(case: Case) -> Outcome:
     if not case.item.artifacts:
         return unknown(rule, f"{case.label}: no file of it is known, so neither is whether one is yanked")
     withdrawn = tuple(artifact for artifact in case.item.artifacts if artifact.yanked is not None)
+    if case.item.ecosystem is Ecosystem.CONDA and not withdrawn:
+        return not_applicable(rule, "a channel takes packages away instead of yanking them")
     if not withdrawn:
         return passed(rule, f"no file of {case.label} is yanked")
     reason = withdrawn[0].yanked or "no reason given"
@@ -114,7 +118,9 @@ def yanked(case: Case) -> Outcome:
 
 def source_only(case: Case) -> Outcome:
     """Every target has a wheel that it can install: building a source distribution runs the package's own code."""
-    rule = "source-only"
+    rule, targets = "source-only", case.item.targets
+    if case.item.ecosystem is not Ecosystem.PYPI:
+        return not_applicable(rule, "only Python distributions come as source")
     if case.item.source_only:
         message = f"{case.label} has no wheel that can be installed, only source, which would run its own code"
         return failed(rule, f"{message}: take a version that has a wheel, or file an exception to have it built")
@@ -124,10 +130,10 @@ def source_only(case: Case) -> Outcome:
         return unknown(rule, f"{case.label}: its files are not known: {case.item.contradiction}")
     if case.item.missing_digests and not case.item.artifacts:
         return not_applicable(rule, _nothing_to_install(case) or "")
-    if not case.targets:
+    if not targets:
         return unknown(rule, f"{case.label}: no target is known to install it on")
     without = tuple(
-        str(target) for target in case.targets if not any(artifact.fits(target) for artifact in case.item.artifacts)
+        str(target) for target in targets if not any(artifact.fits(target) for artifact in case.item.artifacts)
     )
     if without:
         whose = "that the lock accepts " if case.item.locked else ""
@@ -139,8 +145,10 @@ def source_only(case: Case) -> Outcome:
 def integrity(case: Case) -> Outcome:
     """Every digest that a lock accepts is of a file that the name's owner lists, and the sources of evidence agree."""
     rule, item = "integrity", case.item
+    if item.ecosystem is Ecosystem.AZUREML:
+        return not_applicable(rule, "a registry of Azure ML keeps each version of an environment as it is")
     if not case.located:
-        return not_applicable(rule, f"no upstream's page of {item.name} was read")
+        return not_applicable(rule, _unread(case))
     if item.missing_digests:
         missing = tuple(sorted(map(str, item.missing_digests)))
         message = (
@@ -149,9 +157,10 @@ def integrity(case: Case) -> Outcome:
         )
         return failed(rule, message, missing=missing)
     if item.elsewhere:
+        taken, advice = ("the lock takes it", "lock it again") if item.locked else ("it would be taken", "take it")
         message = (
-            f"{case.label}: the lock takes it from {listing(item.elsewhere, 1)}, which is not where {item.upstream} has "
-            "its files: an installer would go there; lock it again from the policy's upstreams"
+            f"{case.label}: {taken} from {listing(item.elsewhere, 1)}, which is not where {item.upstream} has "
+            f"its files: an installer would go there; {advice} from the policy's upstreams"
         )
         return failed(rule, message, urls=item.elsewhere)
     if item.contradiction:
@@ -161,8 +170,38 @@ def integrity(case: Case) -> Outcome:
         message = f"{item.upstream} gives no sha256 for {listing(without)}: expected one, to know the bytes by"
         return unknown(rule, message, files=without)
     if not item.artifacts:
-        return not_applicable(rule, f"{case.label} has no file that could be installed: see source-only")
+        return _nothing_there(rule, case)
+    if item.ecosystem is Ecosystem.OCI:
+        digests = tuple(str(artifact.digest) for artifact in item.artifacts)
+        return passed(rule, f"{case.label} is {listing(digests)} in {item.upstream}", digests=digests)
     return passed(rule, f"every file of {case.label} is the owner's, by digest", files=_names(item.artifacts))
+
+
+def _unread(case: Case) -> str:
+    """Why nothing is known of an item that no upstream was asked for."""
+    match case.item.ecosystem:
+        case Ecosystem.PYPI:
+            return f"no upstream's page of {case.item.name} was read"
+        case Ecosystem.CONDA:
+            return f"no channel was found to have {case.item.name}"
+        case Ecosystem.OCI | Ecosystem.AZUREML:
+            return f"no registry was asked for {case.item.name}"
+        case _:
+            assert_never(case.item.ecosystem)
+
+
+def _nothing_there(rule: str, case: Case) -> Outcome:
+    """An item of an upstream that has no file of it."""
+    match case.item.ecosystem:
+        case Ecosystem.PYPI:
+            return not_applicable(rule, f"{case.label} has no file that could be installed: see source-only")
+        case Ecosystem.CONDA:
+            return failed(rule, f"{case.item.upstream} has no file of {case.label}: take a version that is there")
+        case Ecosystem.OCI | Ecosystem.AZUREML:
+            message = f"{case.item.upstream} has no such image as {case.label}: check its path, its tag and its digest"
+            return failed(rule, message)
+        case _:
+            assert_never(case.item.ecosystem)
 
 
 def _names(artifacts: tuple[PackageFile, ...]) -> tuple[str, ...]:

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
-from packaging.version import Version
 
-from quarantine.model import EvidenceValue, Finding, Item, Outcome, OutcomeKind, Snapshot, Target
+from quarantine.model import Ecosystem, EvidenceValue, Finding, Item, Outcome, OutcomeKind, Snapshot
 from quarantine.policy.stage import StagePolicy
 
 __all__ = ["Case", "day", "failed", "instant", "listing", "not_applicable", "passed", "unknown"]
@@ -15,27 +14,39 @@ __all__ = ["Case", "day", "failed", "instant", "listing", "not_applicable", "pas
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """An item, all that is known about it, and the stage that it is judged in.
 
-    `findings` is None when they could not be had. `targets` are those that the item would be installed on. `label` is
-    what messages call the item, made once since every rule says it.
+    `findings` is None when they could not be had. `fix` is whether an advisory names this version as the fix of a flaw.
+    `label` is what messages call the item, made once since every rule says it.
     """
 
     stage: StagePolicy
     item: Item
     findings: tuple[Finding, ...] | None
-    fixes: frozenset[Version]
+    fix: bool
     snapshot: Snapshot | None
     now: datetime
-    targets: tuple[Target, ...]
     label: str = ""
 
     def __post_init__(self) -> None:
-        name, version = self.item.name, self.item.version
-        msgspec.structs.force_setattr(self, "label", name if version is None else f"{name} {version}")
+        item = self.item
+        said: object = item.name if item.version is None else f"{item.name} {item.version}"
+        if item.ecosystem is Ecosystem.OCI and item.image is not None:
+            said = item.image
+        elif item.ecosystem is Ecosystem.AZUREML and item.curated is not None:
+            said = item.curated
+        msgspec.structs.force_setattr(self, "label", str(said))
 
     @property
     def located(self) -> bool:
         """Whether an upstream was found to have it: a direct reference is never looked up."""
         return self.item.reference is None and self.item.upstream is not None
+
+    @property
+    def holding(self) -> str:
+        """The label, with the Python distributions that are inside a conda package by another name or version."""
+        inside = tuple(f"{package.name} {package.version}" for package in self.item.holds or ())
+        if self.item.ecosystem is not Ecosystem.CONDA or inside in ((), (self.label,)):
+            return self.label
+        return f"{self.label} (holds {listing(inside)})"
 
 
 def passed(rule: str, message: str, **evidence: EvidenceValue) -> Outcome:

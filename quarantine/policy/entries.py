@@ -7,17 +7,30 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
+from typing import assert_never
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import Version
 
 from quarantine.model import Ecosystem, parse_name
+from quarantine.policy.conda_versions import CondaSpecifier, parse_conda_specifier
 
-__all__ = ["Entry", "EntryIndex", "NamePattern", "end_of", "parse_pattern", "parse_specifier"]
+__all__ = [
+    "IMAGE_PATH",
+    "Entry",
+    "EntryIndex",
+    "NamePattern",
+    "end_of",
+    "name_in",
+    "parse_pattern",
+    "parse_specifier",
+]
 
+IMAGE_PATH = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+"""The path of an image in its registry (OCI distribution specification, `<name>`)."""
 _CONDA_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
-_IMAGE_PATH = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+_AZUREML_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9_])?")
 MAX_NAME = 256
 
 
@@ -40,36 +53,66 @@ class NamePattern(msgspec.Struct, frozen=True, order=True):
         return name.startswith(self.name + self.boundary) and len(name) > len(self.name) + 1
 
 
-def parse_pattern(text: str, ecosystem: Ecosystem) -> NamePattern:
-    """The pattern that an entry's `name` writes, raising ValueError for what is none or would match too much."""
+def parse_pattern(text: str, ecosystem: Ecosystem, below: str = "") -> NamePattern:
+    """The pattern that an entry's `name` writes, raising ValueError for what is none or would match too much.
+
+    Images are named by their paths in one registry: `below` is its host and path, which the pattern then begins with.
+    """
     boundary = "/" if ecosystem is Ecosystem.OCI else "-"
     if len(text) > MAX_NAME:
         raise ValueError(f"a name of {len(text)} characters: at most {MAX_NAME} are read")
+    above = f"{below}/" if below else ""
     if "*" not in text:
-        return NamePattern(_name(text, ecosystem))
+        return NamePattern(above + name_in(text, ecosystem))
     prefix = text.removesuffix("*")
     if "*" in prefix or not prefix.endswith(boundary) or not prefix.strip(boundary):
         raise ValueError(
             f"{text!a} matches more than whole segments: expected a name or a prefix that ends in '{boundary}*', "
             f"like '{'azureml/*' if boundary == '/' else 'azureml-*'}'"
         )
-    return NamePattern(_name(prefix.removesuffix(boundary), ecosystem), boundary)
+    return NamePattern(above + name_in(prefix.removesuffix(boundary), ecosystem), boundary)
 
 
-def _name(text: str, ecosystem: Ecosystem) -> str:
-    if ecosystem is Ecosystem.PYPI:
-        return parse_name(text)
-    if ecosystem is Ecosystem.CONDA and _CONDA_NAME.fullmatch(text) is None:
-        raise ValueError(f"{text!a} is not a conda package's name: expected a-z 0-9 . _ -")
-    if ecosystem is Ecosystem.OCI and _IMAGE_PATH.fullmatch(text) is None:
-        raise ValueError(
-            f"{text!a} is not an image's path: expected segments of a-z 0-9 . _ - between '/', no host or tag"
-        )
+def name_in(text: str, ecosystem: Ecosystem) -> str:
+    """A name as it is compared in its ecosystem, raising ValueError for what is none there."""
+    match ecosystem:
+        case Ecosystem.PYPI:
+            return parse_name(text)
+        case Ecosystem.CONDA:
+            grammar, expected = _CONDA_NAME, "a conda package's name: expected a-z 0-9 . _ -"
+        case Ecosystem.OCI:
+            grammar = IMAGE_PATH
+            expected = "an image's path: expected segments of a-z 0-9 . _ - between '/', no host or tag"
+        case Ecosystem.AZUREML:
+            text = text.lower() if text.isascii() else text
+            grammar, expected = _AZUREML_NAME, "an Azure ML environment's name: expected a-z 0-9 . _ -"
+        case _:
+            assert_never(ecosystem)
+    if grammar.fullmatch(text) is None:
+        raise ValueError(f"{text!a} is not {expected}")
     return text
 
 
-def parse_specifier(text: str) -> SpecifierSet:
-    """A version specifier (PEP 440), raising ValueError; `===` is refused, as it compares text and not versions."""
+def parse_specifier(text: str, ecosystem: Ecosystem = Ecosystem.PYPI) -> SpecifierSet | CondaSpecifier:
+    """A version specifier, raising ValueError: PEP 440's for Python distributions, comparisons for conda packages.
+
+    `===` is refused, as it compares text and not versions. The versions of images and of Azure ML environments have no
+    order, so that their entries name them whole.
+    """
+    match ecosystem:
+        case Ecosystem.PYPI:
+            return _python_specifier(text)
+        case Ecosystem.CONDA:
+            return parse_conda_specifier(text)
+        case Ecosystem.OCI | Ecosystem.AZUREML:
+            if text:
+                raise ValueError(f"versions of type {ecosystem} have no order to compare them by: name the whole of it")
+            return SpecifierSet()
+        case _:
+            assert_never(ecosystem)
+
+
+def _python_specifier(text: str) -> SpecifierSet:
     complaint = f"{text!a} is not a version specifier (PEP 440): expected one like '>=2.1,<3'"
     if not text.isascii():
         raise ValueError(complaint)
@@ -92,7 +135,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One allow or deny entry. `place` is where it stands (`pypi.yaml:12`); without `expires` it holds for good."""
 
     pattern: NamePattern
-    specifier: SpecifierSet = SpecifierSet()
+    specifier: SpecifierSet | CondaSpecifier = SpecifierSet()
     owner: str
     reason: str
     added: date
@@ -108,20 +151,34 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires is None or now < end_of(self.expires)
 
     @property
+    def whole(self) -> bool:
+        """Whether it speaks of every version."""
+        return not str(self.specifier)
+
+    @property
+    def clauses(self) -> tuple[Specifier, ...]:
+        """The clauses of a specifier of Python versions."""
+        return tuple(self.specifier) if isinstance(self.specifier, SpecifierSet) else ()
+
+    @property
     def exact_version(self) -> Version | None:
         """The one version that it names with a single `==`, None when it names more."""
-        clauses = tuple(self.specifier)
+        clauses = self.clauses
         if len(clauses) != 1 or clauses[0].operator != "==" or clauses[0].version.endswith(".*"):
             return None
         return Version(clauses[0].version)
 
-    def allows(self, version: Version) -> bool:
-        """Whether an allow entry reaches this version.
+    def allows(self, version: Version | str) -> bool:
+        """Whether an allow entry reaches this version: a Python one, or text of another ecosystem.
 
         For PEP 440 (version matching) `==2.0` holds for 2.0+evil, since a specifier without a local label disregards
         the candidate's. Local versions are somebody else's builds, so here only a clause that names one reaches it.
         Pre-releases need a specifier that names one, or none at all.
         """
+        if isinstance(version, str):
+            return self.specifier.allows(version) if isinstance(self.specifier, CondaSpecifier) else self.whole
+        if isinstance(self.specifier, CondaSpecifier):
+            return False
         if version.local is not None:
             named = any(
                 clause.operator == "==" and not clause.version.endswith(".*") and Version(clause.version) == version
@@ -131,11 +188,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         pre_releases = not self.specifier or self.specifier.prereleases is True
         return self.specifier.contains(version, prereleases=pre_releases)
 
-    def denies(self, version: Version) -> bool:
+    def denies(self, version: Version | str) -> bool:
         """Whether a deny entry reaches this version: by PEP 440, or by plain order where PEP 440 leaves gaps.
 
-        `<2` doesn't contain 2.0rc1, nor `>2` 2.0.post1, nor `!=2` 2+local, but who denies those means these too.
+        `<2` doesn't contain 2.0rc1, nor `>2` 2.0.post1, nor `!=2` 2+local, but who denies those means these too. A
+        version of another kind than the entry's can't be told from those that it means.
         """
+        if isinstance(version, str):
+            return self.specifier.denies(version) if isinstance(self.specifier, CondaSpecifier) else True
+        if isinstance(self.specifier, CondaSpecifier):
+            return True
         return all(_reaches(clause, version) for clause in self.specifier)
 
 

@@ -62,7 +62,13 @@ class UpstreamFile(_Shape, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="how verdicts and this policy call it")]
     type: Ecosystem
     mode: Mode
-    url: Annotated[str | None, Meta(description="its address; a pypi upstream without one is the public index")] = None
+    url: Annotated[
+        str | None,
+        Meta(
+            description="its address: https, for images with the path that theirs begin with, azureml://registries/NAME; "
+            "a pypi upstream without one is the public index"
+        ),
+    ] = None
     entries: Annotated[str | None, Meta(description="the list of its allow and deny entries, a file beside this")] = (
         None
     )
@@ -135,11 +141,19 @@ class IndexOptionRule(_Shape, frozen=True, kw_only=True):
     harmless: Annotated[tuple[str, ...], Meta(description="options that may stand there, in their long form")] = ()
 
 
+class CondaRule(_Shape, frozen=True, kw_only=True):
+    """Conda packages that hold no Python distribution, so that no advisory about one speaks of them."""
+
+    native: Annotated[Action, Meta(description="what such a package comes to")] = Action.DENY
+    channels: Annotated[Mapping[str, Action], Meta(description="upstream -> the same, for what is from there")] = {}
+
+
 class Rules(_Shape, frozen=True, kw_only=True):
     """The rules of a stage."""
 
     vulnerability: VulnerabilityRule = VulnerabilityRule()
     minimum_age: MinimumAgeRule = MinimumAgeRule()
+    conda: CondaRule = CondaRule()
     typosquat: TyposquatRule = TyposquatRule()
     locked: LockedRule = LockedRule()
     unverifiable: UnverifiableRule = UnverifiableRule()
@@ -160,12 +174,14 @@ class PolicyFile(_Shape, frozen=True, kw_only=True):
 
 # --- the lists --------------------------------------------------------------------------------------------------------
 
+_SPECIFIER = "which versions: PEP 440, or comparisons of conda versions; every one when left out"
+
 
 class EntryFile(_Shape, frozen=True, kw_only=True):
     """What is allowed, by whom and why."""
 
-    name: Annotated[str, Meta(description="a name, or PREFIX-* (images: PATH/*)")]
-    specifier: Annotated[str, Meta(description="which versions (PEP 440); every one when left out")] = ""
+    name: Annotated[str, Meta(description="a name, or PREFIX-*; of images the path below the upstream, or PATH/*")]
+    specifier: Annotated[str, Meta(description=_SPECIFIER)] = ""
     owner: _Text
     reason: _Text
     added: date
@@ -176,8 +192,8 @@ class EntryFile(_Shape, frozen=True, kw_only=True):
 class DenyFileEntry(_Shape, frozen=True, kw_only=True):
     """What is denied whatever else allows it. Without `expires` it holds for good."""
 
-    name: Annotated[str, Meta(description="a name, or PREFIX-* (images: PATH/*)")]
-    specifier: Annotated[str, Meta(description="which versions (PEP 440); every one when left out")] = ""
+    name: Annotated[str, Meta(description="a name, or PREFIX-*; of images the path below the upstream, or PATH/*")]
+    specifier: Annotated[str, Meta(description=_SPECIFIER)] = ""
     owner: _Text
     reason: _Text
     added: date

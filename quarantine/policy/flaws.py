@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from quarantine.model import Finding, Outcome, Severity
+from quarantine.model import Ecosystem, Finding, Outcome, Severity
 from quarantine.policy.case import Case, failed, listing, not_applicable, passed, unknown
 from quarantine.policy.files import Action, Threshold
 from quarantine.policy.stage import Ignore
@@ -28,23 +28,25 @@ def malware(case: Case) -> Outcome:
     found = tuple(finding for finding in case.findings or () if finding.malware)
     if found:
         ids = tuple(sorted({identifier for finding in found for identifier in finding.ids}))
-        message = f"{case.label} is known malware ({listing(ids)}): remove it, and look at where it has been installed"
+        message = (
+            f"{case.holding} is known malware ({listing(ids)}): remove it, and look at where it has been installed"
+        )
         return failed(rule, message, ids=ids)
-    missing = _missing(case)
-    if missing is not None:
-        return unknown(rule, missing) if case.located else not_applicable(rule, missing)
+    silent = _silent(rule, case)
+    if silent is not None:
+        return silent
     if case.snapshot is None or not case.snapshot.has_malware:
         message = f"{case.label}: the advisory source has no malware records: sync one that has them"
         return unknown(rule, message)
-    return passed(rule, f"no record says that {case.label} is malware")
+    return passed(rule, f"no record says that {case.holding} is malware")
 
 
 def vulnerability(case: Case) -> Outcome:
     """No known flaw reaches the threshold, but for those that are ignored or tolerated by name."""
     rule = "vulnerability"
-    missing = _missing(case)
-    if missing is not None:
-        return unknown(rule, missing) if case.located else not_applicable(rule, missing)
+    silent = _silent(rule, case)
+    if silent is not None:
+        return silent
     weighed = tuple(_weigh(case, finding) for finding in case.findings or () if not finding.malware)
     denied = tuple(flaw for flaw in weighed if flaw.action is Action.DENY)
     if denied:
@@ -55,17 +57,29 @@ def vulnerability(case: Case) -> Outcome:
         return unknown(rule, f"{_have(case, open_)}: its severity has to be known; {advice}", **_evidence(open_))
     if weighed:
         notes = listing(f"{_name(flaw.finding)} ({flaw.note})" for flaw in weighed)
-        return passed(rule, f"{case.label} has no flaw that counts in {case.stage.name}: {notes}", **_evidence(weighed))
-    return passed(rule, f"no known flaw affects {case.label}")
+        return passed(
+            rule, f"{case.holding} has no flaw that counts in {case.stage.name}: {notes}", **_evidence(weighed)
+        )
+    return passed(rule, f"no known flaw affects {case.holding}")
 
 
-def _missing(case: Case) -> str | None:
-    """Why the absence of findings says nothing."""
-    if case.item.version is None:
-        return f"{case.label}: its version is not known, so no advisory can be held against it"
-    if case.findings is None or case.snapshot is None:
-        return f"{case.label}: the advisories could not be had: run advisories sync, or see why the service failed"
-    return None
+def _silent(rule: str, case: Case) -> Outcome | None:
+    """What the rule answers where the absence of findings says nothing."""
+    item = case.item
+    if item.version is None:
+        missing = f"{case.label}: its version is not known, so no advisory can be held against it"
+    elif item.ecosystem is Ecosystem.CONDA and not case.located:
+        missing = f"{case.label}: no upstream has it, so what it holds is not known"
+    elif item.ecosystem is Ecosystem.CONDA and item.holds is None:
+        missing = f"{case.label}: its file list can't be read, so what it holds is not known: {item.unread}"
+    elif item.ecosystem is Ecosystem.CONDA and not item.holds:
+        message = f"{case.label} holds no Python distribution, so no advisory speaks of it: see native"
+        return not_applicable(rule, message)
+    elif case.findings is None or case.snapshot is None:
+        missing = f"{case.label}: the advisories could not be had: run advisories sync, or see why the service failed"
+    else:
+        return None
+    return unknown(rule, missing) if case.located else not_applicable(rule, missing)
 
 
 class _Flaw(msgspec.Struct, frozen=True):
@@ -80,7 +94,8 @@ class _Flaw(msgspec.Struct, frozen=True):
 def _weigh(case: Case, finding: Finding) -> _Flaw:
     rule = case.stage.rules.vulnerability
     ids = frozenset(identifier.upper() for identifier in finding.ids)
-    ignores = [ignore for ignore in case.stage.ignores_of(case.item.name) if ignore.id.upper() in ids]
+    names = dict.fromkeys(package.name for package in case.item.packages)
+    ignores = [ignore for name in names for ignore in case.stage.ignores_of(name) if ignore.id.upper() in ids]
     for ignore in ignores:
         if ignore.live(case.now):
             until = f"ignored until {ignore.expires} by {ignore.owner}, {ignore.place}: {ignore.reason}"
@@ -142,7 +157,7 @@ def _have(case: Case, flaws: Iterable[_Flaw]) -> str:
         )
         return f"{_name(flaw.finding)} ({_rating(flaw.finding)}; {fixed}{lapsed})"
 
-    return f"{case.label} has {listing(describe(flaw) for flaw in flaws)}"
+    return f"{case.holding} has {listing(describe(flaw) for flaw in flaws)}"
 
 
 def _expected(case: Case, flaws: Iterable[_Flaw]) -> str:

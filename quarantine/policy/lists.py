@@ -4,7 +4,6 @@ from collections.abc import Hashable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 
 from quarantine.document import Document
@@ -44,19 +43,23 @@ class EntryList(msgspec.Struct, frozen=True):
 
 
 class _Reading(msgspec.Struct, frozen=True):
-    """The list that is being read, for whom, and when."""
+    """The list that is being read, for whom, and when. `below` is what the names of its images begin with."""
 
     document: Document
     ecosystem: Ecosystem
+    below: str
     now: datetime | None
     problems: Problems
 
 
 def read_list(
-    document: Document, file: ListFile, ecosystem: Ecosystem, now: datetime | None, problems: Problems
+    document: Document, file: ListFile, ecosystem: Ecosystem, below: str, now: datetime | None, problems: Problems
 ) -> EntryList:
-    """The list of an upstream of this ecosystem; what is wrong with it is added to `problems`."""
-    reading = _Reading(document, ecosystem, now, problems)
+    """The list of an upstream of this ecosystem; what is wrong with it is added to `problems`.
+
+    `below` is the host and path that the names of a registry's images begin with, "" for other upstreams.
+    """
+    reading = _Reading(document, ecosystem, below, now, problems)
     allow = _entries(reading, "allow", file.allow)
     deny = _entries(reading, "deny", file.deny)
     popular: dict[Hashable, Path] = {}
@@ -90,21 +93,15 @@ def _entries(reading: _Reading, key: str, files: Sequence[EntryFile | DenyFileEn
 def _entry(reading: _Reading, path: Path, file: EntryFile | DenyFileEntry) -> Entry | None:
     document, ecosystem, now, problems = reading.document, reading.ecosystem, reading.now, reading.problems
     before = len(problems.found)
-    pattern, specifier = NamePattern(file.name), SpecifierSet()
+    pattern, specifier = NamePattern(file.name), parse_specifier("", ecosystem)
     try:
-        pattern = parse_pattern(file.name, ecosystem)
+        pattern = parse_pattern(file.name, ecosystem, reading.below)
     except ValueError as error:
         problems.add(document, (*path, "name"), str(error))
     try:
-        specifier = parse_specifier(file.specifier)
+        specifier = parse_specifier(file.specifier, ecosystem)
     except ValueError as error:
         problems.add(document, (*path, "specifier"), str(error))
-    if file.specifier and ecosystem is not Ecosystem.PYPI:
-        problems.add(
-            document,
-            (*path, "specifier"),
-            f"versions of type {ecosystem} aren't compared here (they don't follow PEP 440): name the whole package",
-        )
     if file.expires is not None and file.expires <= file.added:
         problems.add(document, (*path, "expires"), f"expires {file.expires}, not after it was added ({file.added})")
     if now is not None and end_of(file.added) > now + timedelta(days=1):

@@ -16,7 +16,7 @@ import msgspec
 from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
 from quarantine.model import Ecosystem, parse_name
-from quarantine.policy.entries import EntryIndex, parse_pattern
+from quarantine.policy.entries import IMAGE_PATH, EntryIndex, parse_pattern
 from quarantine.policy.files import ListFile, Mode, PolicyFile, Rules, UpstreamFile, schemas
 from quarantine.policy.lists import EntryList, Path, Problems, read_list
 from quarantine.policy.near import NearNames
@@ -31,6 +31,7 @@ MAY_BE_HARMLESS = ("--all-releases", "--no-index", "--pre", "--use-feature")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CREDENTIALS = re.compile(r"azure|env:[A-Za-z_][A-Za-z0-9_]*")
+_AZUREML_REGISTRY = re.compile(r"azureml://registries/[a-z0-9][a-z0-9_-]{1,32}")
 _FLAW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{3,127}")
 
 
@@ -82,7 +83,7 @@ def _policy(
 ) -> Policy:
     """The whole policy; worth nothing once there are problems."""
     upstreams = _upstreams(document, file.upstreams, problems)
-    entries = _lists(document, file.upstreams, lists, now, problems)
+    entries = _lists(document, file.upstreams, upstreams, lists, now, problems)
     of_pypi = [entries[u.name] for u in upstreams if u.type is Ecosystem.PYPI and u.name in entries]
     popular = frozenset(name for found in of_pypi for name in found.popular)
     allowed = {e.pattern.name for found in of_pypi for e in found.allow.entries if not e.pattern.boundary}
@@ -133,7 +134,8 @@ def _upstreams(document: Document, files: tuple[UpstreamFile, ...], problems: Pr
         if (complaint := _complaint_about_url(file)) is not None:
             problems.add(document, (*path, "url"), complaint)
         else:
-            what = f"a pypi upstream {'without a url' if url is None else 'of this url'}"
+            article = "an" if file.type in (Ecosystem.OCI, Ecosystem.AZUREML) else "a"
+            what = f"{article} {file.type} upstream {'without a url' if url is None else 'of this url'}"
             problems.once(document, (*path, "url"), urls, (file.type, url), what)
         if file.credentials is not None and _CREDENTIALS.fullmatch(file.credentials) is None:
             # what stands there may be the secret itself, so it isn't repeated
@@ -142,6 +144,7 @@ def _upstreams(document: Document, files: tuple[UpstreamFile, ...], problems: Pr
                 (*path, "credentials"),
                 "credentials say where they are kept, not what they are: expected env:NAME or azure",
             )
+        _without_effect(document, path, file, problems)
         upstreams.append(
             Upstream(
                 name=file.name,
@@ -159,6 +162,9 @@ def _complaint_about_url(file: UpstreamFile) -> str | None:
     """What is wrong with an upstream's address, not repeating any secret in it."""
     if file.url is None:
         return None if file.type is Ecosystem.PYPI else f"an upstream of type {file.type} needs its url"
+    if file.type is Ecosystem.AZUREML:
+        known = _AZUREML_REGISTRY.fullmatch(file.url.rstrip("/")) is not None
+        return None if known else "not a registry of Azure ML: expected one like azureml://registries/azureml"
     try:
         parts = urlsplit(file.url)
         host, port = parts.hostname, parts.port
@@ -170,7 +176,21 @@ def _complaint_about_url(file: UpstreamFile) -> str | None:
         return "a url has no user, password, query or fragment: name the credentials under `credentials`"
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         return f"{parts.scheme}://{parts.netloc} isn't encrypted: expected https (http on this machine's loopback only)"
+    path = parts.path.strip("/")
+    if file.type is Ecosystem.OCI and path and IMAGE_PATH.fullmatch(path) is None:
+        return f"{path!a} is no path of images: expected segments of a-z 0-9 . _ - between '/'"
     return None
+
+
+def _without_effect(document: Document, path: Path, file: UpstreamFile, problems: Problems) -> None:
+    """What stands with an upstream and can mean nothing there."""
+    if file.minimum_age_days is not None and file.type in (Ecosystem.OCI, Ecosystem.AZUREML):
+        message = f"nothing of type {file.type} has an age here: remove minimum_age_days"
+        problems.add(document, (*path, "minimum_age_days"), message)
+    if file.credentials is not None and file.type is Ecosystem.AZUREML:
+        problems.add(
+            document, (*path, "credentials"), "nothing is fetched from an azureml upstream: remove credentials"
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -185,13 +205,14 @@ def _is_loopback(host: str) -> bool:
 def _lists(
     document: Document,
     files: tuple[UpstreamFile, ...],
+    upstreams: tuple[Upstream, ...],
     lists: Mapping[str, tuple[Document, ListFile] | None],
     now: datetime | None,
     problems: Problems,
 ) -> dict[str, EntryList]:
     found: dict[str, EntryList] = {}
     used: dict[Hashable, Path] = {}
-    for index, file in enumerate(files):
+    for index, (file, upstream) in enumerate(zip(files, upstreams, strict=True)):
         path: Path = ("upstreams", index, "entries")
         if file.entries is None:
             if file.mode is Mode.CURATED:
@@ -203,7 +224,9 @@ def _lists(
             continue
         known = lists[file.entries]
         if known is not None:
-            found[file.name] = read_list(*known, file.type, now, problems)
+            named_below = file.type is Ecosystem.OCI and _complaint_about_url(file) is None
+            below = upstream.location if named_below else ""
+            found[file.name] = read_list(*known, file.type, below, now, problems)
     for name in sorted(lists.keys() - used.keys() - {POLICY_NAME}):
         message = f"no upstream names {name!a}, so it has no effect: add `entries: {name}` to one, or remove the file"
         problems.add(document, ("upstreams",), message)
@@ -211,21 +234,24 @@ def _lists(
 
 
 def _reserved(document: Document, file: PolicyFile, problems: Problems) -> tuple[Reserved, ...]:
-    known = [upstream.name for upstream in file.upstreams if upstream.type is Ecosystem.PYPI]
+    known = {u.name: u.type for u in file.upstreams if u.type in (Ecosystem.PYPI, Ecosystem.CONDA)}
     seen: dict[Hashable, Path] = {}
     reserved = []
     for index, item in enumerate(file.reserved):
         path: Path = ("reserved", index)
+        ecosystem = known.get(item.upstream, Ecosystem.PYPI)
         if item.upstream not in known:
             expected = f"expected {' or '.join(known)}" if known else "there is none in upstreams"
-            problems.add(document, (*path, "upstream"), f"no upstream {item.upstream!a} of type pypi: {expected}")
+            problems.add(
+                document, (*path, "upstream"), f"no upstream {item.upstream!a} of type pypi or conda: {expected}"
+            )
         try:
-            pattern = parse_pattern(item.name, Ecosystem.PYPI)
+            pattern = parse_pattern(item.name, ecosystem)
         except ValueError as error:
             problems.add(document, (*path, "name"), str(error))
             continue
-        problems.once(document, path, seen, pattern, f"{pattern} under reserved")
-        reserved.append(Reserved(pattern=pattern, upstream=item.upstream, reason=item.reason))
+        problems.once(document, path, seen, (ecosystem, pattern), f"{pattern} under reserved")
+        reserved.append(Reserved(ecosystem=ecosystem, pattern=pattern, upstream=item.upstream, reason=item.reason))
     return tuple(reserved)
 
 
@@ -248,7 +274,8 @@ def _default_stages(document: Document, file: PolicyFile, problems: Problems) ->
 def _stages(document: Document, file: PolicyFile, problems: Problems) -> dict[str, Rules]:
     """Each stage's rules: the common ones with the stage's own keys laid over them."""
     common = _mapping(document.value, "rules")
-    _check_rules(document, ("rules",), common, problems)
+    channels = tuple(upstream.name for upstream in file.upstreams if upstream.type is Ecosystem.CONDA)
+    _check_rules(document, ("rules",), common, channels, problems)
     stages = {}
     for name in file.stages:
         if _NAME.fullmatch(name) is None:
@@ -256,13 +283,15 @@ def _stages(document: Document, file: PolicyFile, problems: Problems) -> dict[st
                 document, ("stages", name), f"{name!a} is no name for a stage: expected up to 64 of a-z 0-9 . _ -"
             )
         own = _mapping(_mapping(document.value, "stages"), name)
-        _check_rules(document, ("stages", name), own, problems)
+        _check_rules(document, ("stages", name), own, channels, problems)
         merged = {rule: {**_mapping(common, rule), **_mapping(own, rule)} for rule in {**common, **own}}
         stages[name] = msgspec.convert(merged, Rules)
     return stages
 
 
-def _check_rules(document: Document, path: Path, rules: Mapping[str, object], problems: Problems) -> None:
+def _check_rules(
+    document: Document, path: Path, rules: Mapping[str, object], channels: tuple[str, ...], problems: Problems
+) -> None:
     threshold = _mapping(rules, "vulnerability").get("threshold")
     if isinstance(threshold, dict) and sum(value is not None for value in threshold.values()) != 1:
         where = (*path, "vulnerability", "threshold")
@@ -272,6 +301,11 @@ def _check_rules(document: Document, path: Path, rules: Mapping[str, object], pr
         if option not in MAY_BE_HARMLESS:
             where = (*path, "index_option", "harmless", index)
             problems.add(document, where, f"{option!a} can't be called harmless: only {', '.join(MAY_BE_HARMLESS)} can")
+    for name in _mapping(_mapping(rules, "conda"), "channels"):
+        if name not in channels:
+            expected = f"expected {' or '.join(channels)}" if channels else "there is none in upstreams"
+            where = (*path, "conda", "channels", name)
+            problems.add(document, where, f"no upstream {name!a} of type conda: {expected}")
 
 
 def _mapping(value: object, key: str) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from quarantine.model import Ecosystem, Outcome, ReferenceKind
+from quarantine.model import Ecosystem, Outcome, Package, ReferenceKind
 from quarantine.policy.case import Case, failed, not_applicable, passed, unknown
 from quarantine.policy.entries import Entry
 from quarantine.policy.files import Action, Mode
@@ -25,10 +25,7 @@ def repository(case: Case) -> Outcome:
         return not_applicable(rule, f"{case.label} is a direct reference: no upstream is asked for it")
     known = tuple(upstream.name for upstream in policy.upstreams if upstream.type is case.item.ecosystem)
     if case.item.upstream is None:
-        message = (
-            f"{name} is in no upstream of the policy ({', '.join(known)}): check its spelling, or file an exception"
-        )
-        return failed(rule, message, upstreams=known)
+        return failed(rule, _nowhere(case, ", ".join(known) or "it has none"), upstreams=known)
     upstream = policy.upstream(case.item.upstream)
     if upstream is None:
         message = f"{case.label} is from {case.item.upstream}, which is no upstream of the policy: expected {', '.join(known)}"
@@ -50,6 +47,25 @@ def repository(case: Case) -> Outcome:
             assert_never(upstream.mode)
 
 
+def _nowhere(case: Case, known: str) -> str:
+    match case.item.ecosystem:
+        case Ecosystem.PYPI | Ecosystem.CONDA:
+            return (
+                f"{case.item.name} is in no upstream of the policy ({known}): check its spelling, or file an exception"
+            )
+        case Ecosystem.OCI:
+            return f"{case.label} is in no registry of the policy ({known}): take an image from there, or file an exception"
+        case Ecosystem.AZUREML:
+            curated = case.item.curated
+            where = "in a workspace, which is" if curated is None or curated.registry is None else "in"
+            return (
+                f"{case.label} is {where} no registry of the policy ({known}): take an environment from there, "
+                "or describe it by its image and its conda_file"
+            )
+        case _:
+            assert_never(case.item.ecosystem)
+
+
 def allow_entry(case: Case) -> Outcome:
     """From a curated upstream only what an entry allows that hasn't expired; from an open one entries aren't needed."""
     rule, version = "allow-entry", case.item.version
@@ -57,11 +73,12 @@ def allow_entry(case: Case) -> Outcome:
     entries = () if upstream is None else case.stage.policy.allow_entries(upstream.name, case.item.name)
     if upstream is None or not entries:
         return not_applicable(rule, f"no allow entry names {case.item.name}")
-    if version is None:
+    if version is None and case.item.ecosystem in (Ecosystem.PYPI, Ecosystem.CONDA):
         if upstream.mode is Mode.OPEN:
             return not_applicable(rule, f"{upstream.name} is open: no allow entry is needed")
         return unknown(rule, f"{case.label}: its version is not known, so no allow entry can be held against it")
-    reaching = tuple(entry for entry in entries if entry.allows(version))
+    # an image may go by its digest alone, and entries of images and environments name all of their versions
+    reaching = tuple(entry for entry in entries if entry.allows(version or ""))
     for entry in reaching:
         if entry.live(case.now):
             return passed(rule, f"{case.label} is allowed by {entry}: {entry.reason}", **_evidence(entry))
@@ -73,7 +90,7 @@ def allow_entry(case: Case) -> Outcome:
         return failed(rule, message, **_evidence(entry))
     allowed = ", ".join(str(entry) for entry in entries)
     advice = "take a version that they allow"
-    if version.local is not None:
+    if "+" in str(version):
         advice = "a local version needs an entry that names it with '=='"
     return failed(
         rule,
@@ -83,20 +100,33 @@ def allow_entry(case: Case) -> Outcome:
 
 
 def deny_entry(case: Case) -> Outcome:
-    """No deny entry reaches it, from whichever list; what else allows it makes no difference."""
+    """No deny entry reaches it, nor a Python distribution inside it, from whichever list, whatever else allows it."""
     rule, version = "deny-entry", case.item.version
     entries = case.stage.policy.deny_entries(case.item.ecosystem, case.item.name)
     live = tuple(entry for entry in entries if entry.live(case.now))
     for entry in live:
-        whole = not str(entry.specifier)
-        if whole or (version is not None and entry.denies(version)):
-            advice = "use another package" if whole else "take another version"
-            message = f"{case.label} is denied by {entry}: {entry.reason}: {advice}, or ask {entry.owner}"
+        if entry.whole or (version is not None and entry.denies(version)):
+            message = f"{case.label} is denied by {entry}: {entry.reason}: {_instead(case, entry)}"
             return failed(rule, message, **_evidence(entry))
+    for package in _inside(case):
+        for entry in case.stage.policy.deny_entries(Ecosystem.PYPI, package.name):
+            if entry.live(case.now) and entry.denies(package.version):
+                held = f"{case.label} holds {package.name} {package.version}, which is denied by {entry}"
+                return failed(rule, f"{held}: {entry.reason}: {_instead(case, entry)}", **_evidence(entry))
     if version is None and live:
         message = f"{case.label}: its version is not known, and some versions are denied by {live[0]}: name a version"
         return unknown(rule, message, **_evidence(live[0]))
     return passed(rule, f"no deny entry reaches {case.label}")
+
+
+def _inside(case: Case) -> tuple[Package, ...]:
+    """The Python distributions in a conda package, as far as they are known."""
+    return (case.item.holds or ()) if case.item.ecosystem is Ecosystem.CONDA else ()
+
+
+def _instead(case: Case, entry: Entry) -> str:
+    what = {Ecosystem.OCI: "image", Ecosystem.AZUREML: "environment"}.get(case.item.ecosystem, "package")
+    return f"{f'use another {what}' if entry.whole else 'take another version'}, or ask {entry.owner}"
 
 
 def _evidence(entry: Entry) -> dict[str, str | None]:
@@ -105,10 +135,18 @@ def _evidence(entry: Entry) -> dict[str, str | None]:
 
 
 def reserved_name(case: Case) -> Outcome:
-    """A private name comes from its own upstream or not at all."""
-    rule, name = "reserved-name", case.item.name
-    reserved = case.stage.policy.reservation(name) if case.item.ecosystem is Ecosystem.PYPI else None
+    """A private name comes from its own upstream or not at all, also when it is only held by a conda package."""
+    rule, name, policy = "reserved-name", case.item.name, case.stage.policy
+    reserved = policy.reservation(name, case.item.ecosystem)
     if reserved is None:
+        for package in _inside(case):
+            held = policy.reservation(package.name)
+            if held is not None:
+                message = (
+                    f"{case.label} from {case.item.upstream} holds {package.name}, which is reserved for {held.upstream} "
+                    f"({held.pattern}: {held.reason}): take it from there, or reserve {name} for {case.item.upstream}"
+                )
+                return failed(rule, message, reserved_for=held.upstream, pattern=str(held.pattern))
         return not_applicable(rule, f"{name} is not a reserved name")
     evidence = {"reserved_for": reserved.upstream, "pattern": str(reserved.pattern)}
     if case.located and case.item.upstream == reserved.upstream:
@@ -129,7 +167,12 @@ def typosquat(case: Case) -> Outcome:
     listed = (
         name in policy.popular
         or policy.reservation(name) is not None
-        or any(entry.live(case.now) for u in policy.upstreams for entry in policy.allow_entries(u.name, name))
+        or any(
+            entry.live(case.now)
+            for upstream in policy.upstreams
+            if upstream.type is Ecosystem.PYPI
+            for entry in policy.allow_entries(upstream.name, name)
+        )
     )
     if listed:
         return passed(rule, f"{name} is on a list of the policy")
@@ -180,6 +223,8 @@ def reference_text(kind: ReferenceKind) -> str:
 def project_status(case: Case) -> Outcome:
     """Its owner's index hasn't quarantined the project (PEP 792). Archived and deprecated ones pass with a note."""
     rule, status = "project-status", case.item.status
+    if case.item.ecosystem is not Ecosystem.PYPI:
+        return not_applicable(rule, "only indexes of Python distributions tell the status of a project")
     if not case.located:
         return not_applicable(rule, f"no upstream's page of {case.item.name} was read")
     match status:

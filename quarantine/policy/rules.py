@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import msgspec
-from packaging.version import Version
 
-from quarantine.model import Finding, Item, Outcome, OutcomeKind, Snapshot, Target, Verdict
-from quarantine.policy import artifacts, flaws, origin
+from quarantine.model import Ecosystem, Finding, Item, Outcome, OutcomeKind, Snapshot, Verdict
+from quarantine.policy import artifacts, flaws, inside, origin
 from quarantine.policy.artifacts import CLOCK_SKEW
-from quarantine.policy.case import Case, day, instant, passed, unknown
+from quarantine.policy.case import Case, day, instant, not_applicable, passed, unknown
 from quarantine.policy.stage import StagePolicy
 from quarantine.policy.subject import judge_spec
 
@@ -34,35 +33,47 @@ RULES: tuple[tuple[str, Callable[[Case], Outcome]], ...] = (
     ("yanked", artifacts.yanked),
     ("source-only", artifacts.source_only),
     ("integrity", artifacts.integrity),
+    ("native", inside.native),
+    ("platform", inside.platform),
 )
 """Every rule about an item, in the order in which verdicts list them."""
+
+# Rules about the packages that an item is or holds; those of an image are known once it has been built.
+_OF_PACKAGES = frozenset(
+    {"typosquat", "project-status", "malware", "vulnerability", "minimum-age", "yanked", "source-only"}
+)
+_HELD_BACK = {
+    Ecosystem.OCI: "what an image holds is judged after the build, by gate",
+    Ecosystem.AZUREML: "what an Azure ML environment holds is in its image, which gate judges",
+}
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """An item and what is known about it. `findings` is None when they could not be had.
 
-    `fixes` are the versions of this name that an advisory names as fixing a flaw.
+    `fix` is whether an advisory names this version as the fix of a flaw.
     """
 
     item: Item
     findings: tuple[Finding, ...] | None
-    fixes: frozenset[Version] = frozenset()
+    fix: bool = False
 
 
-def judge(
-    stage: StagePolicy, evidence: Evidence, snapshot: Snapshot | None, now: datetime, targets: tuple[Target, ...]
-) -> tuple[Outcome, ...]:
+def judge(stage: StagePolicy, evidence: Evidence, snapshot: Snapshot | None, now: datetime) -> tuple[Outcome, ...]:
     """One outcome of every rule, on the item and the targets that it would be installed on."""
     case = Case(
         stage=stage,
         item=evidence.item,
         findings=evidence.findings,
-        fixes=evidence.fixes,
+        fix=evidence.fix,
         snapshot=snapshot,
         now=now,
-        targets=targets,
     )
-    return tuple(rule(case) for _, rule in RULES)
+    unknowable = _HELD_BACK.get(case.item.ecosystem)
+    return tuple(
+        rule(case) if unknowable is None or name not in _OF_PACKAGES else not_applicable(name, unknowable)
+        for name, rule in RULES
+    )
 
 
 def preconditions(

@@ -5,6 +5,7 @@ Values only; `load` makes them from the curators' files and `rules` judges by th
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from urllib.parse import urlsplit
 
 import msgspec
 from packaging.utils import NormalizedName
@@ -12,8 +13,9 @@ from packaging.version import Version
 
 from quarantine.errors import UsageError
 from quarantine.model import Ecosystem, IndexPage
+from quarantine.policy.conda_versions import CondaSpecifier
 from quarantine.policy.entries import Entry, EntryIndex, NamePattern, end_of
-from quarantine.policy.files import Mode, Rules
+from quarantine.policy.files import Action, Mode, Rules
 from quarantine.policy.near import NearNames
 
 __all__ = ["Ignore", "Policy", "Reserved", "StagePolicy", "Upstream"]
@@ -32,10 +34,20 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     credentials: str | None = None
     minimum_age_days: int | None = None
 
+    @property
+    def location(self) -> str:
+        """Host and path of its url, as image names begin with them ("mcr.microsoft.com"); "" without a url."""
+        if self.url is None:
+            return ""
+        parts = urlsplit(self.url)
+        default = ":443" if parts.scheme == "https" else ":80"
+        return parts.netloc.lower().removesuffix(default) + parts.path
+
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
-    """A private name, or a family of them, and the only upstream that may have it."""
+    """A private name of an ecosystem, or a family of them, and the only upstream that may have it."""
 
+    ecosystem: Ecosystem
     pattern: NamePattern
     upstream: str
     reason: str
@@ -80,25 +92,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """The upstream of that name."""
         return next((upstream for upstream in self.upstreams if upstream.name == name), None)
 
-    def reservation(self, name: str) -> Reserved | None:
-        """What reserves a Python distribution's name: the name itself before a prefix, the longest prefix first."""
-        found = [reserved for reserved in self.reserved if reserved.pattern.matches(name)]
+    def reservation(self, name: str, ecosystem: Ecosystem = Ecosystem.PYPI) -> Reserved | None:
+        """What reserves a name of the ecosystem: the name itself before a prefix, the longest prefix first."""
+        key = _key(name)
+        found = [r for r in self.reserved if r.ecosystem is ecosystem and r.pattern.matches(key)]
         return max(found, key=lambda r: (not r.pattern.boundary, len(r.pattern.name)), default=None)
 
-    def upstream_of_reserved(self, name: str) -> str | None:
+    def upstream_of_reserved(self, name: str, ecosystem: Ecosystem = Ecosystem.PYPI) -> str | None:
         """The only upstream that may have the name, None for a name that isn't reserved."""
-        reserved = self.reservation(name)
+        reserved = self.reservation(name, ecosystem)
         return None if reserved is None else reserved.upstream
 
     def allow_entries(self, upstream: str, name: str) -> tuple[Entry, ...]:
-        """The upstream's allow entries that speak of the name, expired ones too."""
+        """The upstream's allow entries that speak of the name, expired ones too.
+
+        Images are named with their registry ("mcr.microsoft.com/azureml/x").
+        """
         index = self.allow.get(upstream)
-        return () if index is None else index.of(name)
+        return () if index is None else index.of(_key(name))
 
     def deny_entries(self, ecosystem: Ecosystem, name: str) -> tuple[Entry, ...]:
         """The deny entries that speak of the name, from every list of the ecosystem, expired ones too."""
         index = self.deny.get(ecosystem)
-        return () if index is None else index.of(name)
+        return () if index is None else index.of(_key(name))
 
     def default_stage(self, command: str) -> str:
         """The stage that a command judges by when nobody names one; UsageError where the policy names none for it."""
@@ -117,6 +133,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 def _one_of(names: tuple[str, ...]) -> str:
     return " or ".join(names)
+
+
+def _key(name: str) -> str:
+    """The name as entries write it: in small letters everywhere. No letter beyond ASCII becomes another by that."""
+    return name.lower() if name.isascii() else name
 
 
 class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -144,8 +165,13 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             return self.minimum_age
         return timedelta(days=found.minimum_age_days)
 
-    def ignores_of(self, package: NormalizedName) -> tuple[Ignore, ...]:
-        """The ignored flaws of a package that hold in this stage, expired ones too."""
+    def native(self, upstream: str | None) -> Action:
+        """What a conda package without any Python distribution comes to, when it is from this upstream."""
+        rule = self.rules.conda
+        return rule.native if upstream is None else rule.channels.get(upstream, rule.native)
+
+    def ignores_of(self, package: str) -> tuple[Ignore, ...]:
+        """The ignored flaws of a Python distribution that hold in this stage, expired ones too."""
         return tuple(
             ignore
             for ignore in self.policy.ignores
@@ -160,10 +186,10 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """
         lines = [
             f"{entry.pattern}!={clause.version}"
-            for entry in self._deny_entries()
-            if not entry.pattern.boundary
-            for clause in entry.specifier
-            if len(entry.specifier) == 1 and clause.operator == "=="
+            for entry in self._deny_entries(Ecosystem.PYPI)
+            if not entry.pattern.boundary and len(entry.clauses) == 1
+            for clause in entry.clauses
+            if clause.operator == "=="
         ]
         upstreams = [upstream for upstream in self.policy.upstreams if upstream.type is Ecosystem.PYPI]
         if all(upstream.mode is Mode.CURATED for upstream in upstreams):
@@ -172,15 +198,30 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 f"{entry.pattern}{entry.specifier}"
                 for entry in entries
                 if not entry.pattern.boundary
-                and str(entry.specifier)
+                and not entry.whole
                 and sum(other.pattern.matches(entry.pattern.name) for other in entries) == 1
             ]
         return tuple(sorted(set(lines)))
 
+    def conda_constraints(self) -> tuple[str, ...]:
+        """Match specs that keep a solver from the versions that deny entries refuse, where these name versions.
+
+        What is denied whole has no version left to choose: it is solved, and then refused with its reason.
+        """
+        return tuple(
+            sorted(
+                f"{entry.pattern}[version='{entry.specifier.complement}']"
+                for entry in self._deny_entries(Ecosystem.CONDA)
+                if isinstance(entry.specifier, CondaSpecifier) and not entry.whole and not entry.pattern.boundary
+            )
+        )
+
     def denies(self, name: NormalizedName) -> bool:
         """Whether entries could refuse some version of the name: then its page is worth asking for."""
         return any(map(self._live, self.policy.deny_entries(Ecosystem.PYPI, name))) or any(
-            self._restricts(upstream.name, name) for upstream in self.policy.upstreams
+            self._restricts(upstream.name, name)
+            for upstream in self.policy.upstreams
+            if upstream.type is Ecosystem.PYPI
         )
 
     def refused_versions(self, page: IndexPage) -> tuple[Version, ...]:
@@ -198,8 +239,8 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         found = self.policy.upstream(upstream)
         return found is not None and found.mode is Mode.CURATED and bool(self.policy.allow_entries(upstream, name))
 
-    def _deny_entries(self) -> tuple[Entry, ...]:
-        index = self.policy.deny.get(Ecosystem.PYPI)
+    def _deny_entries(self, ecosystem: Ecosystem) -> tuple[Entry, ...]:
+        index = self.policy.deny.get(ecosystem)
         return () if index is None else tuple(filter(self._live, index.entries))
 
     def _live(self, entry: Entry) -> bool:

@@ -1,12 +1,28 @@
-"""Rules about a file as a whole: whether it pins what it asks for, and what it says beside naming packages."""
+"""Rules about a file as a whole: whether it pins what it asks for, and what it says beside naming packages.
 
+A file may be a tree: what a Dockerfile's lines install, the conda file of an Azure ML environment. Each of its leaves is
+judged, and the outcomes say where in which file they have their reason.
+"""
+
+from collections.abc import Iterator
 from datetime import datetime
 from typing import assert_never
 
+import msgspec
 from msgspec.structs import replace
 
-from quarantine.model import Directive, EnvironmentSpec, Location, Outcome, Reference, Requirement, Unverifiable
-from quarantine.policy.case import failed, not_applicable, passed, unknown
+from quarantine.errors import Problem
+from quarantine.model import (
+    Directive,
+    Ecosystem,
+    EnvironmentSpec,
+    Location,
+    Outcome,
+    Reference,
+    Unverifiable,
+)
+from quarantine.policy.case import failed, listing, not_applicable, passed, unknown
+from quarantine.policy.channels import upstream_of_channel
 from quarantine.policy.files import Action
 from quarantine.policy.origin import reference_text
 from quarantine.policy.stage import StagePolicy
@@ -15,36 +31,125 @@ __all__ = ["judge_spec"]
 
 
 def judge_spec(stage: StagePolicy, spec: EnvironmentSpec, *, locks: bool, now: datetime) -> tuple[Outcome, ...]:
-    """The outcomes of one file; `locks` is whether a lock of it is being written, which the verdict is then on."""
+    """The outcomes of one file and of all its parts; `locks` is whether a lock of it is written, which the verdict is then on."""
     del now  # no rule about a file depends on the time; entries and ages are the items'
-    return (
-        _locked(stage, spec, locks=locks),
-        *(_index_option(stage, directive) for directive in spec.directives),
+    told = (outcome for leaf in spec.leaves for outcome in _leaf(stage, leaf))
+    return (_locked(stage, spec, locks=locks), *dict.fromkeys(told))
+
+
+def _leaf(stage: StagePolicy, leaf: EnvironmentSpec) -> Iterator[Outcome]:
+    yield from map(_readable, leaf.unreadable)
+    yield from _channels(stage, leaf)
+    yield from (_index_option(stage, directive) for directive in leaf.directives)
+    for line in leaf.requirements:
         # a named reference among the requirements is an item, which has this rule of its own
-        *(_reference(r, r.reference) for r in spec.requirements if r.reference is not None and r.name is None),
-        *(_reference(r, r.reference) for r in spec.constraints if r.reference is not None),
-        *(_unverifiable(stage, entry) for entry in spec.unverifiable),
-    )
+        if line.reference is not None and line.name is None:
+            yield _reference(line.name, line.reference, line.location)
+    for line in leaf.constraints:
+        if line.reference is not None:
+            yield _reference(line.name, line.reference, line.location)
+    for spec in leaf.conda.specs if leaf.conda is not None else ():
+        if spec.reference is not None:
+            yield _reference(spec.name, spec.reference, spec.location)
+    yield from (_unverifiable(stage, entry) for entry in leaf.unverifiable)
 
 
 def _at(outcome: Outcome, location: Location) -> Outcome:
     return replace(outcome, location=location)
 
 
+# --- locked -----------------------------------------------------------------------------------------------------------
+
+
+class _Loose(msgspec.Struct, frozen=True):
+    """Something that isn't pinned: what is to be said of it, what would pin it, and where it stands."""
+
+    what: str
+    advice: str
+    location: Location | None = None
+
+
+_LOCK = "write a lock with check --lock FILE and build from that"
+_DIGEST = "name each image by its digest, which check --lock prints"
+_VERSION = "name a version of the environment"
+
+
 def _locked(stage: StagePolicy, spec: EnvironmentSpec, *, locks: bool) -> Outcome:
     """A later build of a file that pins nothing may install something else than what was judged."""
     rule = "locked"
-    asks = spec.requirements if spec.locked is None else spec.locked
-    if not asks:
+    named = any(leaf.images or leaf.curated for leaf in spec.leaves)
+    if not named and not any(_kinds(leaf) for leaf in spec.leaves):
         return not_applicable(rule, f"{spec.file} asks for nothing")
-    if spec.locked is not None:
-        return passed(rule, f"{spec.file} pins every package by digest")
+    loose = tuple(dict.fromkeys(found for leaf in spec.leaves for found in _loose(leaf, spec.file)))
+    if not loose:
+        return passed(rule, f"{spec.file} pins {'everything that it names' if named else 'every package by digest'}")
     if locks:
         return passed(rule, f"{spec.file} is being locked: the verdict is on the lock")
-    advice = "write a lock with check --lock FILE and build from that"
+    nothing = not spec.parts and not named and all(_kinds(spec).values())
+    what = f"{spec.file} pins no digests" if nothing else f"{spec.file}: {listing(found.what for found in loose)}"
+    advice = "; ".join(dict.fromkeys(found.advice for found in loose))
     if stage.rules.locked.required:
-        return failed(rule, f"{spec.file} pins no digests, which {stage.name} expects: {advice}")
-    return passed(rule, f"{spec.file} pins no digests, so a later build may differ from what was judged: {advice}")
+        outcome = failed(rule, f"{what}, which {stage.name} expects: {advice}")
+    else:
+        outcome = passed(rule, f"{what}, so a later build may differ from what was judged: {advice}")
+    location = next((found.location for found in loose if found.location is not None), None)
+    return outcome if location is None else _at(outcome, location)
+
+
+def _kinds(leaf: EnvironmentSpec) -> dict[str, bool]:
+    """The kinds of package that a leaf itself asks for, and whether they are left open."""
+    kinds = {}
+    if leaf.conda is not None and (leaf.conda.specs or leaf.conda.locked):
+        kinds["conda"] = leaf.conda.locked is None
+    if leaf.requirements if leaf.locked is None else leaf.locked:
+        kinds["pip"] = leaf.locked is None
+    return kinds
+
+
+def _loose(leaf: EnvironmentSpec, file: str) -> Iterator[_Loose]:
+    """What the leaf itself leaves open; `file` is what the outcome speaks of."""
+    for kind, open_ in _kinds(leaf).items():
+        if open_:
+            whose = f"its {kind} packages" if leaf.file == file else f"the {kind} packages of {leaf.file}"
+            yield _Loose(f"{whose} have no digests", _LOCK)
+    for image in leaf.images:
+        if image.digest is None:
+            yield _Loose(f"{image} has no digest", _DIGEST, image.location)
+    for environment in leaf.curated:
+        if environment.version is None:
+            yield _Loose(f"{environment} names no version", _VERSION, environment.location)
+
+
+# --- where from -------------------------------------------------------------------------------------------------------
+
+
+def _channels(stage: StagePolicy, leaf: EnvironmentSpec) -> Iterator[Outcome]:
+    """Every channel that a file names, by itself or before a package, is an upstream of the policy."""
+    if leaf.conda is None:
+        return
+    named = [(channel.name, channel.location) for channel in leaf.conda.channels]
+    named += [(s.channel, s.location) for s in leaf.conda.specs if s.channel is not None]
+    seen = {name for name, _ in named}
+    for package in leaf.conda.locked or ():
+        # a lock repeats its channels with every package
+        if package.channel is not None and package.channel not in seen:
+            named.append((package.channel, package.location))
+            seen.add(package.channel)
+    for name, location in named:
+        yield _at(_channel(stage, name), location)
+
+
+def _channel(stage: StagePolicy, name: str) -> Outcome:
+    rule, policy = "channel", stage.policy
+    upstream = upstream_of_channel(policy, name)
+    if upstream is not None:
+        return passed(rule, f"{name} is the upstream {upstream.name}", channel=name, upstream=upstream.name)
+    known = tuple(u.name for u in policy.upstreams if u.type is Ecosystem.CONDA)
+    message = (
+        f"{name} is no conda channel of the policy ({', '.join(known) or 'it has none'}): take packages from there, "
+        "or ask the curators to add it as an upstream"
+    )
+    return failed(rule, message, channel=name, upstreams=known)
 
 
 def _index_option(stage: StagePolicy, directive: Directive) -> Outcome:
@@ -61,14 +166,22 @@ def _index_option(stage: StagePolicy, directive: Directive) -> Outcome:
     return _at(failed(rule, message, option=directive.option), directive.location)
 
 
-def _reference(requirement: Requirement, reference: Reference) -> Outcome:
+def _reference(name: str | None, reference: Reference, location: Location) -> Outcome:
     message = (
-        f"{requirement.name or 'a package without a name'} is taken from {reference_text(reference.kind)} "
+        f"{name or 'a package without a name'} is taken from {reference_text(reference.kind)} "
         f"({reference.text}): expected a name and a version from an upstream; name those, or file an exception"
     )
-    return _at(
-        failed("direct-reference", message, reference=reference.text, kind=reference.kind.value), requirement.location
-    )
+    return _at(failed("direct-reference", message, reference=reference.text, kind=reference.kind.value), location)
+
+
+# --- what can't be known ----------------------------------------------------------------------------------------------
+
+
+def _readable(problem: Problem) -> Outcome:
+    """A file that can't be read may ask for anything."""
+    message = f"can't be read, so nothing that it asks for was judged: {problem.message}"
+    where = Location(file=problem.file, line=problem.line, column=problem.column)
+    return _at(unknown("readable", message), where)
 
 
 def _unverifiable(stage: StagePolicy, entry: Unverifiable) -> Outcome:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from quarantine import __version__
-from quarantine.model import Artifact, CheckResult, Digest, Finding, Item, JudgedItem, Purl
+from quarantine.model import CheckResult, Digest, Ecosystem, Finding, Item, JudgedItem, PackageFile, Purl
 from quarantine.report import json_verdict
 from quarantine.report.escape import ascii_json, escape_prose, public_url, well_formed
-from quarantine.report.view import troubles
+from quarantine.report.view import pinned, troubles
 
 if TYPE_CHECKING:
     from cyclonedx.model import ExternalReference, HashType, Property
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 _ROOT = "quarantine:subject"
+# An Azure ML environment that is named is an image too, of which only the name is known.
+_PACKAGES = frozenset({Ecosystem.PYPI, Ecosystem.CONDA})
 _References = Mapping[int, str]  # by the item's place in the result, its bom-ref
 
 
@@ -84,15 +86,31 @@ def _component(judged: JudgedItem, reference: str) -> "Component":
     properties = [("verdict", judged.verdict.value)]
     properties += [] if item.upstream is None else [("upstream", well_formed(item.upstream))]
     properties += [("advisories", "unknown")] if judged.findings is None else []
+    properties += [("holds", "unknown")] if item.holds is None else []
+    properties += [("platform", well_formed(platform)) for platform in item.platforms]
+    properties += (
+        [] if (reference_by_digest := pinned(item)) is None else [("pinned", well_formed(reference_by_digest))]
+    )
     properties += [
         (f"reason:{escape_prose(outcome.rule)}", escape_prose(outcome.message)) for outcome in troubles(judged.outcomes)
     ]
     return Component(
         name=well_formed(item.name),
-        version=None if item.version is None else str(item.version),
-        type=ComponentType.LIBRARY,
+        version=None if item.version is None else well_formed(str(item.version)),
+        type=ComponentType.LIBRARY if item.ecosystem in _PACKAGES else ComponentType.CONTAINER,
         bom_ref=reference,
         purl=_purl(item.purl),
+        # a scanner that knows advisories of PyPI finds what is inside by its own package URL
+        components=[
+            Component(
+                name=well_formed(package.name),
+                version=str(package.version),
+                type=ComponentType.LIBRARY,
+                bom_ref=f"{reference}#{well_formed(package.purl)}",
+                purl=_purl(package.purl),
+            )
+            for package in item.holds or ()
+        ],
         # a component's hashes are those of one thing; where several files may be installed each has its own below
         hashes=hashes if len(item.artifacts) == 1 else [],
         external_references=[found for artifact in item.artifacts for found in _distribution(artifact)],
@@ -119,7 +137,7 @@ def _hashes(digest: Digest | None) -> Iterator["HashType"]:
             return
 
 
-def _distribution(artifact: Artifact) -> Iterator["ExternalReference"]:
+def _distribution(artifact: PackageFile) -> Iterator["ExternalReference"]:
     from cyclonedx.exception.model import InvalidUriException  # noqa: PLC0415
     from cyclonedx.model import ExternalReference, ExternalReferenceType, XsUri  # noqa: PLC0415
 

@@ -11,7 +11,6 @@ import msgspec
 
 from quarantine import __version__
 from quarantine.model import (
-    Artifact,
     CheckResult,
     Digest,
     EvidenceValue,
@@ -19,6 +18,7 @@ from quarantine.model import (
     JudgedItem,
     Location,
     Outcome,
+    PackageFile,
     Receipt,
     Reference,
     Snapshot,
@@ -26,7 +26,7 @@ from quarantine.model import (
     Unverifiable,
 )
 from quarantine.report.escape import ascii_json, escape_prose, public_url, well_formed
-from quarantine.report.view import timestamp
+from quarantine.report.view import pinned, timestamp
 from quarantine.report.wayout import exception_for
 
 __all__ = ["SCHEMA", "encode", "render", "schema"]
@@ -59,6 +59,7 @@ class _Reason(_Wire, frozen=True):
 
 class _Subject(_Wire, frozen=True):
     file: str
+    format: str
     sha256: str
     target: str
     locked: bool
@@ -104,7 +105,11 @@ class _Reference(_Wire, frozen=True):
 
 
 class _Item(_Wire, frozen=True):
-    """`advisories` is null where they could not be looked up, which is not the same as none."""
+    """`advisories` is null where they could not be looked up, which is not the same as none.
+
+    `holds` are the Python distributions that a conda package installs, null where its file list can't be read; empty for
+    everything else. `platforms` are those of an image's index; `pinned` is the reference that always means this image.
+    """
 
     purl: str
     ecosystem: str
@@ -113,6 +118,7 @@ class _Item(_Wire, frozen=True):
     upstream: str | None
     status: str
     subjects: tuple[int, ...]
+    targets: tuple[str, ...]
     verdict: _Verdict
     locked: bool
     source_only: bool
@@ -120,6 +126,9 @@ class _Item(_Wire, frozen=True):
     digests: tuple[str, ...]
     missing_digests: tuple[str, ...]
     artifacts: tuple[_Artifact, ...]
+    holds: tuple[str, ...] | None
+    platforms: tuple[str, ...]
+    pinned: str | None
     required_by: tuple[str, ...]
     location: _Location | None
     advisories: tuple[_Advisory, ...] | None
@@ -201,6 +210,7 @@ def _document(result: CheckResult) -> _Document:
 def _subject(subject: Subject) -> _Subject:
     return _Subject(
         file=well_formed(subject.file),
+        format=well_formed(subject.format),
         sha256=well_formed(subject.sha256),
         target=str(subject.target),
         locked=subject.locked,
@@ -215,10 +225,11 @@ def _item(judged: JudgedItem, project: str) -> _Item:
         purl=well_formed(item.purl),
         ecosystem=item.ecosystem.value,
         name=well_formed(item.name),
-        version=None if item.version is None else str(item.version),
+        version=None if item.version is None else well_formed(str(item.version)),
         upstream=_optional(item.upstream),
         status=well_formed(item.status),
         subjects=item.subjects,
+        targets=tuple(map(str, item.targets)),
         verdict=judged.verdict.value,
         locked=item.locked,
         source_only=item.source_only,
@@ -226,12 +237,15 @@ def _item(judged: JudgedItem, project: str) -> _Item:
         digests=_digests(artifact.digest for artifact in item.artifacts),
         missing_digests=_digests(item.missing_digests),
         artifacts=tuple(map(_artifact, item.artifacts)),
+        holds=None if item.holds is None else tuple(well_formed(package.purl) for package in item.holds),
+        platforms=tuple(map(well_formed, item.platforms)),
+        pinned=_optional(pinned(item)),
         required_by=tuple(map(well_formed, item.required_by)),
         location=None if item.location is None else _location(item.location),
         advisories=None if judged.findings is None else tuple(map(_advisory, judged.findings)),
         reasons=tuple(map(_reason, judged.outcomes)),
-        nearest=None if judged.nearest is None else str(judged.nearest),
-        held_back_from=None if item.held_back_from is None else str(item.held_back_from),
+        nearest=None if judged.nearest is None else well_formed(str(judged.nearest)),
+        held_back_from=None if item.held_back_from is None else well_formed(str(item.held_back_from)),
         held_back_by=escape_prose(item.held_back_by) or None,
         exception=None,
         exception_request=_optional(exception_for(judged, project)),
@@ -246,7 +260,7 @@ def _digests(digests: Iterable[Digest | None]) -> tuple[str, ...]:
     return tuple(sorted({well_formed(str(digest)) for digest in digests if digest is not None}))
 
 
-def _artifact(artifact: Artifact) -> _Artifact:
+def _artifact(artifact: PackageFile) -> _Artifact:
     return _Artifact(
         filename=well_formed(artifact.filename),
         digest=None if artifact.digest is None else well_formed(str(artifact.digest)),

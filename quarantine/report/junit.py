@@ -70,7 +70,7 @@ def _item(judged: JudgedItem, requirers: Requirers) -> "TestCase":
     wanted_by, place = requirers.wanted_by(item), requirers.place(item)
     lines += [f"required by {wanted_by}"] if wanted_by else []
     lines += [] if place is None else [f"at {escape(str(place))}"]
-    lines += [] if judged.nearest is None else [f"nearest version {judged.nearest}"]
+    lines += [] if judged.nearest is None else [f"nearest version {escape(str(judged.nearest))}"]
     return _case(f"packages.{item.ecosystem}", label(item), judged.verdict, lines)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from quarantine import __version__
 from quarantine.model import CheckResult, Verdict
-from quarantine.report.escape import ascii_json, well_formed
+from quarantine.report.escape import ascii_json, escape, well_formed
 from quarantine.report.view import Problem, headline, problems, timestamp
 
 __all__ = ["MAX_RESULTS", "render"]
@@ -23,6 +23,8 @@ _DESCRIPTIONS = {
     "advisory-snapshot": "the advisories can be read, are complete and fresh enough",
     "allow-entry": "a curated upstream lets through only what an entry in force allows",
     "audit-log": "a verdict is recorded before it counts",
+    "channel": "every conda channel that the file names is an upstream of the policy",
+    "clock": "the clocks of this machine and of the audit log agree",
     "deny-entry": "no deny entry reaches the package",
     "direct-reference": "a package is named by name and version, not by where it lies",
     "index-option": "no line of the file changes where packages come from or how they are trusted",
@@ -30,9 +32,12 @@ _DESCRIPTIONS = {
     "locked": "the file pins every package by digest",
     "malware": "no record names the package as malware",
     "minimum-age": "every file has been public long enough",
+    "native": "a conda package without a Python distribution, of which no advisory speaks, is one that the policy takes",
     "none": "at least one rule can be evaluated",
+    "platform": "an image is there for every platform that is judged",
     "policy": "the policy in force is the expected one",
     "project-status": "the index hasn't quarantined the project",
+    "readable": "an environment file that a folder holds can be read as what it is",
     "repository": "an upstream of the policy owns the name and lets the package through",
     "reserved-name": "a private name comes from its own upstream",
     "resolution": "the requirements can be resolved under the policy",
@@ -162,7 +167,7 @@ def _result(problem: Problem, rule_index: int) -> _Result:
     subject = problem.about if judged is None else well_formed(judged.item.purl)
     parts = (problem.message,) if judged is None else ()
     if judged is not None:
-        text += "" if judged.nearest is None else f" (nearest version: {judged.nearest})"
+        text += "" if judged.nearest is None else f" (nearest version: {escape(str(judged.nearest))})"
     file = "" if problem.place is None else problem.place.file
     return _Result(
         rule_id=problem.rule,

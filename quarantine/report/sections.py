@@ -4,15 +4,18 @@ from collections.abc import Iterator
 
 import msgspec
 
-from quarantine.model import CheckResult, Item, JudgedItem, Location, Outcome, OutcomeKind, Verdict
+from quarantine.model import CheckResult, JudgedItem, Location, Outcome, OutcomeKind, Target, Verdict
 from quarantine.report.escape import escape, escape_prose
 from quarantine.report.view import (
     Requirers,
     against,
     by_verdict,
     counted,
+    holding,
+    is_native,
     label,
-    subject_label,
+    pinned,
+    taken_for,
     timestamp,
     tolerated,
     troubles,
@@ -39,6 +42,7 @@ class Section(msgspec.Struct, frozen=True):
 
 
 _MOST_TOLERATED = 5
+_MOST_NATIVE = 8
 
 
 def sections(result: CheckResult) -> tuple[Section, ...]:
@@ -52,6 +56,7 @@ def sections(result: CheckResult) -> tuple[Section, ...]:
         _files(result),
         _held_back(result),
         _unverifiable(result),
+        _images(result),
         _upstreams(result),
         Section("", "", tuple(Row((line,), line) for line in _facts(result))),
         _next(result),
@@ -61,21 +66,35 @@ def sections(result: CheckResult) -> tuple[Section, ...]:
 
 
 def _subjects(result: CheckResult) -> Section:
-    """Only where there are several: a single one stands in the headline."""
+    """Only where there are several: a single one stands in the headline. A target that all have stands in the title."""
     several = result.subjects if len(result.subjects) > 1 else ()
+    targets = {subject.target for subject in several}
+    told = any(subject.format for subject in several)
     rows = []
     for subject in several:
-        cells = (escape(subject.file), str(subject.target), "yes" if subject.locked else "no", str(subject.verdict))
-        line = f"{subject_label(subject)}: {subject.verdict}, {'locked' if subject.locked else 'not locked'}"
-        rows.append(Row(cells, line))
-    return Section("subject", "judged", tuple(rows), ("file", "target", "locked", "verdict"))
+        kind, locked = taken_for(subject.format), "yes" if subject.locked else "no"
+        cells = [escape(subject.file), *([kind] if told else []), str(subject.target), locked, str(subject.verdict)]
+        if len(targets) == 1:
+            cells.remove(str(subject.target))
+        words = (kind, str(subject.target), "locked" if subject.locked else "not locked")
+        line = f"{escape(subject.file)}: {subject.verdict} ({', '.join(filter(None, words))})"
+        rows.append(Row(tuple(cells), line))
+    title = f"judged for {next(iter(targets))}" if len(targets) == 1 else "judged"
+    headers = [
+        "file",
+        *(["taken for"] if told else []),
+        *(["target"] if len(targets) > 1 else []),
+        "locked",
+        "verdict",
+    ]
+    return Section("subject", title, tuple(rows), tuple(headers))
 
 
 def _items(key: str, title: str, items: tuple[JudgedItem, ...], requirers: Requirers) -> Section:
     rows: list[Row] = []
     for judged in items:
-        origin = _origin(judged.item, requirers)
-        nearest = "" if judged.nearest is None else str(judged.nearest)
+        origin = _origin(judged, requirers)
+        nearest = "" if judged.nearest is None else escape(str(judged.nearest))
         about = label(judged.item)
         for number, outcome in enumerate(against(judged)):
             rule = escape(outcome.rule) + (" (unknown)" if _unusual(judged, outcome) else "")
@@ -93,10 +112,11 @@ def _unusual(judged: JudgedItem, outcome: Outcome) -> bool:
     return judged.verdict is Verdict.DENIED and outcome.kind is OutcomeKind.UNKNOWN
 
 
-def _origin(item: Item, requirers: Requirers) -> str:
-    wanted_by = requirers.wanted_by(item)
+def _origin(judged: JudgedItem, requirers: Requirers) -> str:
+    item, told = judged.item, any("holds" in outcome.message for outcome in against(judged))
+    held, wanted_by = "" if told else holding(item), requirers.wanted_by(item)
     place = requirers.place(item)
-    parts = (f"required by {wanted_by}" if wanted_by else "", _at(place))
+    parts = (f"holds {held}" if held else "", f"required by {wanted_by}" if wanted_by else "", _at(place))
     return ", ".join(part for part in parts if part)
 
 
@@ -105,17 +125,22 @@ def _at(place: Location | None) -> str:
 
 
 def _files(result: CheckResult) -> Section:
-    """Rules about a file as a whole, and about its lines that are no packages."""
-    several = len(result.subjects) > 1
-    rows = []
+    """Rules about a file as a whole, and about its lines that are no packages; what holds for all its targets once."""
+    targets: dict[str, list[Target]] = {}
+    found: dict[tuple[str, Outcome], list[Target]] = {}
     for subject in result.subjects:
-        about = subject_label(subject) if several else escape(subject.file)
-        for outcome in troubles(subject.outcomes):
-            where, rule = _at(outcome.location) or about, escape(outcome.rule)
-            message = escape_prose(outcome.message)
-            line = f"{where}: {rule} ({outcome.kind}): {message}"
-            rows.append(Row((where, rule, str(outcome.kind), message), line))
-    return Section("file", "about the file", tuple(dict.fromkeys(rows)), ("where", "rule", "outcome", "why"))
+        targets.setdefault(subject.file, []).append(subject.target)
+        for outcome in dict.fromkeys(troubles(subject.outcomes)):
+            found.setdefault((subject.file, outcome), []).append(subject.target)
+    rows = []
+    for (file, outcome), of in found.items():
+        some = "" if of == targets[file] else f" ({', '.join(map(str, of))})"
+        where, rule = (_at(outcome.location) or escape(file)) + some, escape(outcome.rule)
+        message = escape_prose(outcome.message)
+        line = f"{where}: {rule} ({outcome.kind}): {message}"
+        rows.append(Row((where, rule, str(outcome.kind), message), line))
+    title = "about the file" if len(targets) == 1 else "about the files"
+    return Section("file", title, tuple(dict.fromkeys(rows)), ("where", "rule", "outcome", "why"))
 
 
 def _preconditions(result: CheckResult) -> Section:
@@ -131,18 +156,36 @@ def _held_back(result: CheckResult) -> Section:
     for judged in result.items:
         newer = judged.item.held_back_from
         if newer is not None:
-            about = label(judged.item)
+            about, version = label(judged.item), escape(str(newer))
             by = escape_prose(judged.item.held_back_by) or "the policy"
-            rows.append(Row((about, str(newer), by), f"{about}: {newer} is held back by {by}"))
+            rows.append(Row((about, version, by), f"{about}: {version} is held back by {by}"))
     return Section("held back", "held back by the policy", tuple(rows), ("package", "newer version", "by"))
 
 
 def _unverifiable(result: CheckResult) -> Section:
+    """What the policy tolerates of it: the rest stands among the rules about the files."""
+    judged = {o.location for subject in result.subjects for o in troubles(subject.outcomes) if o.rule == "unverifiable"}
     rows = []
-    for thing in result.unverifiable:
+    for thing in dict.fromkeys(result.unverifiable):
+        if thing.location in judged:
+            continue
         place, what, why = _at(thing.location), escape_prose(thing.what), escape_prose(thing.why)
         rows.append(Row((place, what, why), f"{place}: {what}: {why}"))
     return Section("unverifiable", "can't be verified by reading", tuple(rows), ("where", "what", "why"))
+
+
+def _images(result: CheckResult) -> Section:
+    """The reference of each image that always means what was judged, whole, so that it can be copied."""
+    rows = []
+    for judged in result.items:
+        reference = pinned(judged.item)
+        if reference is None:
+            continue
+        place = _at(judged.item.location)
+        state = "" if judged.verdict is Verdict.ALLOWED else f", {judged.verdict}"
+        what = label(judged.item) + (f" ({place}{state})" if place else state)
+        rows.append(Row((what, escape(reference)), f"{what}: {escape(reference)}"))
+    return Section("pinned", "images by digest", tuple(dict.fromkeys(rows)))
 
 
 def _upstreams(result: CheckResult) -> Section:
@@ -160,6 +203,15 @@ def _upstreams(result: CheckResult) -> Section:
 
 
 def _facts(result: CheckResult) -> Iterator[str]:
+    native = tuple(
+        dict.fromkeys(f"{judged.item.name} {judged.item.version}" for judged in result.items if is_native(judged.item))
+    )
+    if native:
+        hold = "holds" if len(native) == 1 else "hold"
+        who = f"{counted(len(native), 'conda package')} {hold} no Python distribution, so no advisory speaks of"
+        shown = ", ".join(map(escape, native[:_MOST_NATIVE]))
+        more = f", and {len(native) - _MOST_NATIVE} more" if len(native) > _MOST_NATIVE else ""
+        yield f"native: {who} {'it' if len(native) == 1 else 'them'}: {shown}{more}"
     advisories, packages = tolerated(result)
     if advisories:
         known = "1 advisory" if advisories == 1 else f"{advisories} advisories"

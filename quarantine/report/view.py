@@ -3,14 +3,19 @@
 Texts that come from here are escaped already.
 """
 
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from quarantine.model import (
     CheckResult,
+    Ecosystem,
+    ImageReference,
     Item,
     JudgedItem,
     Location,
@@ -30,9 +35,13 @@ __all__ = [
     "by_verdict",
     "counted",
     "headline",
+    "holding",
+    "is_native",
     "label",
+    "pinned",
     "problems",
     "subject_label",
+    "taken_for",
     "timestamp",
     "tolerated",
     "troubles",
@@ -45,15 +54,83 @@ def timestamp(moment: datetime) -> str:
 
 
 def label(item: Item) -> str:
-    """What people call the item: `name version`, or `name @ …` for one that is named by where it lies."""
-    if item.version is not None:
-        return escape(f"{item.name} {item.version}")
-    return escape(item.name if item.reference is None else f"{item.name} @ {item.reference.text}")
+    """What people call the item: `name version`, or `name @ …` for one that is named by where it lies.
+
+    A conda package says that it is one, since its name may be another one's on PyPI. An image and an environment that is
+    named go by their references, with only the beginning of a digest.
+    """
+    name = item.name if item.version is None else f"{item.name} {item.version}"
+    if item.version is None and item.reference is not None:
+        name = f"{item.name} @ {item.reference.text}"
+    match item.ecosystem:
+        case Ecosystem.PYPI:
+            return escape(name)
+        case Ecosystem.CONDA:
+            return escape(f"{name} (conda)")
+        case Ecosystem.OCI:
+            return escape(name if item.image is None else _short(item.image))
+        case Ecosystem.AZUREML:
+            return escape(name if item.curated is None else str(item.curated))
+        case _:
+            assert_never(item.ecosystem)
+
+
+def _short(image: ImageReference) -> str:
+    digest = "" if image.digest is None else f"@{str(image.digest)[:_DIGEST_SHOWN]}…"
+    return f"{replace(image, digest=None)}{digest}"
+
+
+def pinned(item: Item) -> str | None:
+    """The reference that means this image and no other, whatever becomes of its tag; None for what isn't a known image."""
+    digest = next((artifact.digest for artifact in item.artifacts if artifact.digest is not None), None)
+    return None if item.image is None or digest is None else f"{item.image.name}@{digest}"
+
+
+def is_native(item: Item) -> bool:
+    """Whether it is a conda package that was looked into and holds no Python distribution."""
+    return item.ecosystem is Ecosystem.CONDA and item.record is not None and item.holds == ()
+
+
+def holding(item: Item) -> str:
+    """The Python distributions that a conda package installs under another name or version than its own, or ""."""
+    own = (item.name, str(item.version))
+    others = [f"{package.name} {package.version}" for package in item.holds or ()]
+    if item.ecosystem is not Ecosystem.CONDA or others == [" ".join(own)]:
+        return ""
+    more = f" and {len(others) - _MOST_HELD} more" if len(others) > _MOST_HELD else ""
+    return escape(", ".join(others[:_MOST_HELD])) + more
+
+
+_DIGEST_SHOWN = len("sha256:") + 12
+_MOST_HELD = 3
 
 
 def subject_label(subject: Subject) -> str:
     """The file and the target that it was judged for."""
     return f"{escape(subject.file)} ({subject.target})"
+
+
+def taken_for(form: str) -> str:
+    """What a file was read as (a spec's `format`), in words."""
+    ours, _, theirs = form.partition("-")
+    if ours == "azureml" and theirs:
+        # of managedOnlineDeployment and its like the last two words tell enough
+        return escape(" ".join(("Azure ML", *_CAPITAL.sub(" ", theirs).lower().split()[-2:])))
+    return escape(_FORMATS.get(form, form))
+
+
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])|[-_]")
+_FORMATS = {
+    "azureml": "Azure ML",
+    "conda-environment": "conda environment",
+    "conda-lock": "conda lock",
+    "dockerfile": "Dockerfile",
+    "pylock": "pylock",
+    "pyproject": "project",
+    "python-env": "MLflow Python environment",
+    "requirements": "requirements",
+    "uv.lock": "uv lock",
+}
 
 
 def troubles(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
@@ -165,13 +242,15 @@ def problems(result: CheckResult) -> tuple[Problem, ...]:
 def against(judged: JudgedItem) -> tuple[Outcome, ...]:
     """What speaks against an item, each reason once.
 
-    Where its files aren't known, one rule says why, and not every rule that would have looked at them. That nothing was
-    evaluated speaks against it; that a precondition failed is told once, not here.
+    Where its files, or what is inside them, aren't known, one rule says why, and not every rule that would have looked
+    at them. That nothing was evaluated speaks against it; that a precondition failed is told once, not here.
     """
     found = troubles(judged.outcomes)
     if judged.item.contradiction:
         echoes = _ABOUT_FILES | (_ABOUT_VERSIONS if judged.item.version is None else frozenset())
         found = tuple(o for o in found if o.kind is OutcomeKind.FAIL or o.rule not in echoes)
+    if judged.item.holds is None and any(o.rule == _ABOUT_CONTENTS for o in found):
+        found = tuple(o for o in found if o.kind is OutcomeKind.FAIL or o.rule not in _ECHOES_OF_CONTENTS)
     if found or judged.verdict is Verdict.ALLOWED or any(o.kind is OutcomeKind.PASS for o in judged.outcomes):
         return found
     return (NOT_EVALUATED,)
@@ -179,6 +258,8 @@ def against(judged: JudgedItem) -> tuple[Outcome, ...]:
 
 _ABOUT_FILES = frozenset({"minimum-age", "yanked", "source-only"})
 _ABOUT_VERSIONS = frozenset({"malware", "vulnerability"})
+_ABOUT_CONTENTS = "vulnerability"
+_ECHOES_OF_CONTENTS = frozenset({"malware", "native"})
 VOID = Outcome(
     rule="precondition", kind=OutcomeKind.UNKNOWN, message="a precondition is not met, so no evidence counts"
 )
@@ -203,7 +284,11 @@ def headline(result: CheckResult) -> str:
         case ():
             what = f"nothing ({stage})"
         case (subject,):
-            what = f"{escape(subject.file)} ({subject.target}, {stage})"
+            # the name of a YAML file doesn't say what it is
+            kind = (
+                f"{taken_for(subject.format)}, " if subject.format and subject.file.endswith((".yml", ".yaml")) else ""
+            )
+            what = f"{escape(subject.file)} ({kind}{subject.target}, {stage})"
         case subjects:
             files, targets = ({s.file for s in subjects}, {s.target for s in subjects})
             what = f"{counted(len(files), 'file')} for {counted(len(targets), 'target')} ({stage})"
@@ -216,21 +301,42 @@ def counted(number: int, noun: str) -> str:
 
 
 def _counts(result: CheckResult) -> Iterator[str]:
-    verdicts = Counter(judged.verdict for judged in result.items)
-    total = counted(len(result.items), "package")
-    refused, undecided = verdicts[Verdict.DENIED], verdicts[Verdict.UNDECIDED]
+    kinds: dict[str, list[Verdict]] = {}
+    for judged in result.items:
+        kinds.setdefault(_NOUNS[judged.item.ecosystem], []).append(judged.verdict)
+    if result.verdict is Verdict.ALLOWED or not kinds:
+        yield " and ".join(counted(len(kinds[noun]), noun) for noun in _ORDER if noun in kinds) or "0 packages"
+    else:
+        for noun in _ORDER:
+            yield from _count(noun, kinds.get(noun, []), alone=len(kinds) == 1)
+    against = [outcome for subject in result.subjects for outcome in troubles(subject.outcomes)]
+    failed = sum(outcome.kind is OutcomeKind.FAIL for outcome in against)
+    files = "the file" if len({subject.file for subject in result.subjects}) == 1 else "the files"
+    if failed:
+        yield f"{counted(failed, 'rule')} of {files} failed"
+    if len(against) > failed:
+        yield f"{counted(len(against) - failed, 'rule')} of {files} unknown"
+    unmet = len(troubles(result.preconditions))
+    if unmet:
+        yield f"{counted(unmet, 'precondition')} not met"
+
+
+_NOUNS = {
+    Ecosystem.PYPI: "package",
+    Ecosystem.CONDA: "package",
+    Ecosystem.OCI: "image",
+    Ecosystem.AZUREML: "Azure ML environment",
+}
+_ORDER = tuple(dict.fromkeys(_NOUNS.values()))
+
+
+def _count(noun: str, verdicts: list[Verdict], *, alone: bool) -> Iterator[str]:
+    """How many of one kind there are, and what became of them; no word of allowed ones where there is no other kind."""
+    counts, total = Counter(verdicts), counted(len(verdicts), noun)
+    refused, undecided = counts[Verdict.DENIED], counts[Verdict.UNDECIDED]
     if refused:
         yield f"{refused} of {total} refused"
     if undecided:
         yield f"{undecided} undecided" if refused else f"{undecided} of {total} undecided"
-    if not refused and not undecided:
-        yield total
-    against = [outcome for subject in result.subjects for outcome in troubles(subject.outcomes)]
-    failed = sum(outcome.kind is OutcomeKind.FAIL for outcome in against)
-    if failed:
-        yield f"{counted(failed, 'rule')} of the file failed"
-    if len(against) > failed:
-        yield f"{counted(len(against) - failed, 'rule')} of the file unknown"
-    unmet = len(troubles(result.preconditions))
-    if unmet:
-        yield f"{counted(unmet, 'precondition')} not met"
+    if verdicts and not refused and not undecided:
+        yield total if alone else f"{total} allowed"

@@ -2,17 +2,20 @@
 
 import shlex
 from collections.abc import Iterator
+from typing import assert_never
 
 import msgspec
 
-from quarantine.model import CheckResult, Item, JudgedItem, OutcomeKind, Verdict
+from quarantine.model import CheckResult, Ecosystem, Item, JudgedItem, OutcomeKind, Subject, Verdict
 from quarantine.report.escape import escape
-from quarantine.report.view import Requirers, by_verdict, troubles
+from quarantine.report.view import Requirers, against, by_verdict, pinned, troubles
 
 __all__ = ["Step", "exception_command", "exception_for", "next_steps"]
 
+_PACKAGES = frozenset({Ecosystem.PYPI, Ecosystem.CONDA})
 REASON = "why the project needs it"
 _MOST_SINGLE_EXCEPTIONS = 5
+_MOST_FILES = 5
 _LOCKED_RULE = "locked"
 
 
@@ -26,11 +29,19 @@ class Step(msgspec.Struct, frozen=True):
 def exception_command(item: Item, project: str) -> str | None:
     """The command line that files an exception for the item, quoted for a POSIX shell; `project` may be "".
 
-    None where there is no version: an exception is granted to digests, and nothing names them.
+    A conda package goes by its package URL, which tells one build of one channel. None where nothing names the digests
+    that an exception is granted to, and for what isn't a package.
     """
-    if item.version is None:
-        return None
-    return _exception(shlex.quote(f"{item.name}=={item.version}"), project)
+    match item.ecosystem:
+        case Ecosystem.PYPI:
+            which = None if item.version is None else f"{item.name}=={item.version}"
+        case Ecosystem.CONDA:
+            which = None if item.record is None else str(item.purl)
+        case Ecosystem.OCI | Ecosystem.AZUREML:
+            which = None
+        case _:
+            assert_never(item.ecosystem)
+    return None if which is None else _exception(shlex.quote(which), project)
 
 
 def exception_for(judged: JudgedItem, project: str) -> str | None:
@@ -46,7 +57,10 @@ def _exception(which: str, project: str) -> str:
 
 def next_steps(result: CheckResult) -> tuple[Step, ...]:
     """What to do next, in the order in which to try it; each step once."""
-    return tuple(dict.fromkeys((*_mend(result), *_versions(result), *_exceptions(result), *_lock(result))))
+    lock = tuple(_lock(result))
+    # a lock that has the images by digest saves editing them
+    pins = () if any(" --lock azureml=" in step.command for step in lock) else tuple(_pins(result))
+    return tuple(dict.fromkeys((*_mend(result), *_versions(result), *pins, *_exceptions(result), *lock)))
 
 
 def _mend(result: CheckResult) -> Iterator[Step]:
@@ -59,16 +73,20 @@ def _versions(result: CheckResult) -> Iterator[Step]:
     for judged in (*by_verdict(result, Verdict.DENIED), *by_verdict(result, Verdict.UNDECIDED)):
         if judged.nearest is None:
             continue
-        pin = escape(f"{judged.item.name}=={judged.nearest}")
+        # each as a line of the user's file says it
+        conda = judged.item.ecosystem is Ecosystem.CONDA
+        pin = escape(f"{judged.item.name}{'=' if conda else '=='}{judged.nearest}")
         place = requirers.place(judged.item)
+        # conda has no constraints: what holds a version is a dependency more
+        hold = f"add {pin} to the conda dependencies" if conda else f"constrain to {pin}"
         if judged.item.locked:
             yield _lock_again(judged, pin)
         elif judged.item.location is not None:
             yield Step(f"edit {escape(str(place))}: {pin}")
         elif place is not None:
-            yield Step(f"constrain to {pin} (pulled in by {escape(str(place))})")
+            yield Step(f"{hold} (pulled in by {escape(str(place))})")
         else:
-            yield Step(f"constrain to {pin}")
+            yield Step(hold)
 
 
 def _lock_again(judged: JudgedItem, pin: str) -> Step:
@@ -79,15 +97,57 @@ def _lock_again(judged: JudgedItem, pin: str) -> Step:
     return Step(f"lock again with {pin}")
 
 
+def _pins(result: CheckResult) -> Iterator[Step]:
+    """A tag moves: where an image by digest is expected and nothing else is wrong with it, the line to write."""
+    unlocked = {index for index, subject in enumerate(result.subjects) if _must_be_locked(subject)}
+    for judged in result.items:
+        item, reference = judged.item, pinned(judged.item)
+        if reference is None or item.image is None or item.image.digest is not None:
+            continue
+        reasons = {outcome.rule for outcome in against(judged)}
+        if reasons == {_LOCKED_RULE} or (not reasons and unlocked.intersection(item.subjects)):
+            where = "its line" if item.location is None else str(item.location)
+            yield Step(escape(f"edit {where}: {reference}"))
+
+
+def _must_be_locked(subject: Subject) -> bool:
+    return any(o.rule == _LOCKED_RULE and o.kind is OutcomeKind.FAIL for o in subject.outcomes)
+
+
 def _lock(result: CheckResult) -> Iterator[Step]:
     files = {subject.file for subject in result.subjects}
-    if result.lock is not None or len(files) != 1:
+    refused = any(map(_must_be_locked, result.subjects))
+    if result.lock is not None or not files:
         return
-    refused = any(o.rule == _LOCKED_RULE and o.kind is OutcomeKind.FAIL for s in result.subjects for o in s.outcomes)
-    if not result.subjects[0].locked and (refused or result.verdict is Verdict.ALLOWED):
-        command = f"quarantine{result.before} check {_path(*files)}{result.after} --lock pylock.toml"
+    if len(files) > 1:
+        if refused:
+            forms = "conda-lock.yml where conda installs, azureml=DIR for an Azure ML environment, else pylock.toml"
+            yield Step(f"check each file by itself with --lock, and build from the lock: {forms}")
+        return
+    subject, lock = result.subjects[0], _lock_for(result)
+    if subject.locked or not (refused or result.verdict is Verdict.ALLOWED):
+        return
+    if lock is not None:
+        command = f"quarantine{result.before} check {_path(subject.file)}{result.after} --lock {lock}"
         what = "write the lock to build from: an unlocked file proves nothing about a later build"
         yield Step(what, escape(command))
+    elif any(judged.item.ecosystem in _PACKAGES for judged in result.items):
+        yield Step("keep what it installs in files of their own, lock those, and install the locks instead")
+
+
+def _lock_for(result: CheckResult) -> str | None:
+    """The lock that can stand for all that the file asks for; None where there is no such form.
+
+    None of them says how an image is built, or what an environment is that is kept elsewhere.
+    """
+    items = tuple(judged.item for judged in result.items)
+    ecosystems = {item.ecosystem for item in items}
+    built = any(item.image is not None and item.image.role != "image" for item in items)
+    if built or Ecosystem.AZUREML in ecosystems or result.subjects[0].format == "dockerfile":
+        return None
+    if Ecosystem.OCI in ecosystems:
+        return None if ecosystems == {Ecosystem.OCI, Ecosystem.PYPI} else "azureml=build"
+    return "conda-lock.yml" if Ecosystem.CONDA in ecosystems else "pylock.toml"
 
 
 def _exceptions(result: CheckResult) -> Iterator[Step]:
@@ -95,8 +155,12 @@ def _exceptions(result: CheckResult) -> Iterator[Step]:
     if len(commands) <= _MOST_SINGLE_EXCEPTIONS:
         yield from (Step("or file an exception", escape(command)) for command in commands)
         return
-    files = " ".join(dict.fromkeys(_path(subject.file) for subject in result.subjects))
-    yield Step("or keep the verdict", f"quarantine check {files} --report json=verdict.json")
+    files = tuple(dict.fromkeys(_path(subject.file) for subject in result.subjects))
+    if len(files) > _MOST_FILES:
+        yield Step("or keep the verdict: check the same again with --report json=verdict.json")
+    else:
+        command = f"quarantine{result.before} check {' '.join(files)}{result.after} --report json=verdict.json"
+        yield Step("or keep the verdict", escape(command))
     what = f"and file an exception for its {len(commands)} refused packages"
     yield Step(what, escape(_exception("--from verdict.json", result.project)))
 

@@ -17,6 +17,7 @@ from quarantine.errors import SpecError
 from quarantine.model import Directive, EnvironmentSpec, Location, Needs, Requirement, SourceFile
 from quarantine.spec.hashed import as_lock
 from quarantine.spec.options import Effect, Option, effect, parse_options, split_options
+from quarantine.spec.paths import is_remote, path_in_root
 from quarantine.spec.redact import redact
 from quarantine.spec.requirement import digest, parse_requirement
 from quarantine.spec.text import MAX_REQUIREMENTS, Problems, decode, quote
@@ -181,8 +182,9 @@ class _Reader:
     def lines(self, file: str, lines: Iterable[tuple[int, str]]) -> None:
         """Reads lines of another file, each as one logical line."""
         for number, text in lines:
-            if "\n" in text or "\r" in text:
-                self.problems.add(file, number, "a requirement of several lines: write it on one")
+            if "\n" in text or "\r" in text or text.rstrip().endswith("\\"):
+                # an installer would join the next line to a backslash
+                self.problems.add(file, number, "a requirement of several lines, or a '\\' at its end: write it on one")
                 continue
             for line in logical_lines(text):
                 if line.fault is not None:
@@ -276,11 +278,11 @@ class _Reader:
 
     def _include(self, option: Option, location: Location, *, constraint: bool, chain: tuple[str, ...]) -> None:
         value = option.value or ""
-        if _is_remote(value):
+        if is_remote(value):
             self._directive("remote-include", str(option), location)
             return
         try:
-            path = _path_in_root(chain[-1], value)
+            path = path_in_root(chain[-1], value)
         except ValueError as error:
             self._problem(location, str(error))
             return
@@ -335,43 +337,3 @@ def _ignored(left: tuple[str, ...], whole: str) -> str:
     if left[0] == "-":
         return "'-' begins a list item of YAML: conda environments are not read as requirements"
     return f"{words} stands behind an option, where pip ignores it: give it a line of its own"
-
-
-# --- includes ---------------------------------------------------------------------------------------------------------
-
-
-def _is_remote(value: str) -> bool:
-    scheme = value.partition(":")[0].lower()
-    return scheme != "file" and ("://" in value or (":" in value and scheme in {"http", "https"}))
-
-
-def _path_in_root(including: str, value: str) -> str | None:
-    """The path that an include means, relative to the root; None when it leads out of the root.
-
-    Raises ValueError where the answer would depend on the disk: `a/..` is not here if `a` is a link.
-    """
-    if not value:
-        raise ValueError("an include without a path")
-    if value.lower().startswith("file:") or value.startswith("/") or value[1:3] in {":/", ":\\"}:
-        return None
-    if "\\" in value:
-        raise ValueError(f"a backslash in the path {quote(value)}: write '/' between folders")
-    if ":" in value:
-        raise ValueError(f"a ':' in the path {quote(value)}, which is neither a URL nor a drive's: rename the file")
-    steps = including.split("/")[:-1]
-    below = False
-    for step in value.split("/"):
-        if step in {"", "."}:
-            continue
-        if step != "..":
-            steps.append(step)
-            below = True
-        elif below:
-            raise ValueError(f"the path {quote(value)} goes down and up again: write it without '..' after a folder")
-        elif not steps:
-            return None
-        else:
-            steps.pop()
-    if not steps or not below:
-        raise ValueError(f"{quote(value)} is a folder: an include names a file")
-    return "/".join(steps)

@@ -7,6 +7,7 @@ from packaging.markers import Marker
 from packaging.pylock import Package as LockPackage
 from packaging.pylock import PackageWheel, Pylock
 from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from quarantine.model import CheckResult, Item, Target
@@ -48,8 +49,10 @@ def _package(item: Item, markers: dict[int, str]) -> LockPackage:
     ]
     if not wheels or len(wheels) != sum(artifact.is_wheel for artifact in item.artifacts):
         raise ValueError(f"{item.purl} has a file without a sha256: it can't be locked")
+    if not isinstance(item.version, Version):
+        raise ValueError(f"{item.purl} is no Python distribution of a known version: it can't be locked")  # noqa: TRY004  # a value of the wrong kind, for the caller
     return LockPackage(
-        name=item.name,
+        name=NormalizedName(item.name),
         version=item.version,
         marker=None if len(item.subjects) == len(markers) else Marker(_any(markers[i] for i in item.subjects)),
         wheels=wheels,

@@ -159,6 +159,38 @@ def test_redirect_is_judged_like_a_first_url(server: WebServer, target: str) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("http://files.example/x", "http://files.example is no configured upstream: a request to it is refused"),
+        (
+            "https://169.254.169.254/x",
+            "169.254.169.254 leads to 169.254.169.254, a link-local or metadata address: refused",
+        ),
+        (
+            "https://inside.example/x",
+            "inside.example leads to 10.0.0.7, which is not public, and is no configured upstream: refused",
+        ),
+        ("https://files.example/x", "https://files.example"),
+    ],
+)
+def test_a_redirect_to_public_hosts_is_allowed_where_it_is_asked_for(server: WebServer, target: str, said: str) -> None:
+    """Only by https, and only to public addresses: the last of these is tried, and nobody is there."""
+    answers = {"127.0.0.1": "127.0.0.1", "files.example": "192.0.2.7", "inside.example": "10.0.0.7"}
+    server.always("/", Answer(status=302, headers={"Location": target}))
+    http = HttpClient(
+        allowed=[server.origin],
+        user_agent="t",
+        retries=0,
+        timeout_seconds=0.1,
+        resolve=lambda host, _: (ip_address(answers.get(host, host)),),
+    )
+    with http, pytest.raises(UpstreamError) as caught:
+        http.get(server.origin, max_bytes=10, to_public=True)
+    # how nobody answers is the network's affair
+    assert str(caught.value) == said if said.endswith("refused") else str(caught.value).startswith(said)
+
+
 def test_redirects_within_an_origin_are_followed_up_to_five(server: WebServer) -> None:
     """The final address is told; a loop ends."""
     server.always("/a", Answer(status=301, headers={"Location": "/b/c?q=1"}))

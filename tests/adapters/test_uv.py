@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import SpecifierSet
-from servers import HTML, JSON, Answer, IndexServer
+from servers import HTML, JSON, Answer, IndexServer, core_metadata
 
 from quarantine.adapters.uv import UvResolver, default_index_url
 from quarantine.errors import UpstreamError
-from quarantine.model import Digest, Ecosystem, Location, Requirement, Target, parse_name, parse_version
+from quarantine.model import Digest, Ecosystem, Location, Package, Requirement, Target, parse_name, parse_version
 from quarantine.policy.files import Mode
 from quarantine.policy.stage import Upstream
-from quarantine.ports import Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage
+from quarantine.ports import Installed, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage
 
 SECRET = "s3cr3t-canary"
 TARGET = Target("3.11", "linux-x86_64")
@@ -61,7 +61,12 @@ def make(tmp_path: Path, server: IndexServer) -> Make:
     return resolver
 
 
-def request(*lines: str, target: Target = TARGET, constraints: tuple[str, ...] = ()) -> ResolutionRequest:
+def request(
+    *lines: str,
+    target: Target = TARGET,
+    constraints: tuple[str, ...] = (),
+    installed: tuple[Installed, ...] = (),
+) -> ResolutionRequest:
     asked = [
         Requirement(
             name=parse_name(parsed.name),
@@ -71,7 +76,12 @@ def request(*lines: str, target: Target = TARGET, constraints: tuple[str, ...] =
         )
         for parsed in map(Pep508, lines)
     ]
-    return ResolutionRequest(requirements=tuple(asked), target=target, constraints=constraints)
+    return ResolutionRequest(requirements=tuple(asked), target=target, constraints=constraints, installed=installed)
+
+
+def there(name: str, version: str, metadata: bytes | None) -> Installed:
+    """A distribution that conda installs."""
+    return Installed(package=Package(parse_name(name), parse_version(version)), metadata=metadata)
 
 
 def versions(answer: Resolution | ResolutionFailed) -> Mapping[str, str]:
@@ -397,3 +407,94 @@ def test_no_redirect_leads_uv_to_a_host_that_is_not_encrypted(make: Make, server
         assert elsewhere.asked == []
     assert server.asked != []
     assert said == "uv was stopped: not done within 2 s"
+
+
+def test_conflict_with_what_conda_installs_is_told_in_words(server: IndexServer, make: Make) -> None:
+    """With the version that is there, which uv's sentence leaves out, and no path of a stub."""
+    server.add("lib", "1.0", requires=["core<2"])
+    server.add("core", "1.0")
+    core = there("core", "2.0+cu118", core_metadata("core", "2.0+cu118"))
+    assert make().resolve(request("lib", installed=(core,)), quiet) == ResolutionFailed(
+        explanation="Because only core>=2 is available and all versions of lib depend on core<2, we can conclude that "
+        "all versions of lib cannot be used. And because you require lib, we can conclude that your requirements are "
+        "unsatisfiable. (conda installs core 2.0+cu118)"
+    )
+
+
+def test_stubs_do_not_fill_the_cache(server: IndexServer, make: Make, tmp_path: Path) -> None:
+    """What uv remembers of a file it remembers under its path, so that is the same at each run."""
+    server.add("lib", "1.0", requires=["core"])
+    asked = request("lib", installed=(there("core", "1.0", None),))
+
+    def cached() -> set[Path]:
+        return set((tmp_path / "cache").rglob("*"))
+
+    make().resolve(asked, quiet)
+    before = cached()
+    assert versions(make().resolve(asked, quiet)) == {"lib": "1.0"}
+    assert cached() == before
+    (stub,) = (tmp_path / "cache").glob("stubs-1/*/*")
+    stub.write_bytes(b"damaged")
+    assert versions(make().resolve(asked, quiet)) == {"lib": "1.0"}
+    assert stub.name == "core-1.0-py3-none-any.whl"
+
+
+def test_cache_that_keeps_no_stubs_is_no_failure(server: IndexServer, make: Make, tmp_path: Path) -> None:
+    """They then lie in the temporary folder, and messages don't say where."""
+    server.add("lib", "1.0", requires=["core<2"])
+    core = there("core", "2.0", None)
+    make().resolve(request("lib", installed=(core,)), quiet)
+    (stub,) = (tmp_path / "cache").glob("stubs-1/*/*")
+    stub.unlink()
+    stub.mkdir()
+    answer = make().resolve(request("core>=2", installed=(core,)), quiet)
+    assert answer == Resolution(packages=(), used=frozenset({parse_name("core")}))
+
+
+def test_hostile_metadata_of_an_installed_distribution_is_not_followed(
+    server: IndexServer, make: Make, tmp_path: Path
+) -> None:
+    """A reference in it is refused as in any package's; other fields of it, and odd line ends, reach nobody."""
+    server.add("app", "1.0", requires=["core"])
+    server.add("base", "1.0")
+    evil = tmp_path / "evil-1.0-py3-none-any.whl"
+    evil.write_bytes(server.add("evil", "1.0").data)
+    refers = there("core", "1.0", core_metadata("core", "1.0", requires=[f"evil @ {evil.as_uri()}"]))
+    odd = b"Metadata-Version: 9.9\nName: other\nVersion: 7\nRequires-Python: >=4\nRequires-Dist: base\x0b\n  >=1\n"
+    answers = [make().resolve(request("app", installed=(one,)), quiet) for one in (refers, there("core", "1.0", odd))]
+    assert answers[0] == ResolutionFailed(
+        explanation="Failed to resolve dependencies for package `core==1.0`: Package `evil` was included as a URL "
+        "dependency. URL dependencies must be expressed as direct requirements or constraints. (conda installs core 1.0)"
+    )
+    assert versions(answers[1]) == {"app": "1.0", "base": "1.0"}
+
+
+def test_distribution_that_two_conda_packages_hold(server: IndexServer, make: Make) -> None:
+    """The same version twice is one; the metadata that is there counts."""
+    server.add("base", "1.0")
+    both = (there("core", "1.0", None), there("core", "1.0.0", core_metadata("core", "1.0.0", requires=["base"])))
+    answers = [make().resolve(request("core", installed=pair), quiet) for pair in (both, both[::-1])]
+    assert [versions(answer) for answer in answers] == [{"base": "1.0"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("installed", "said"),
+    [
+        ([there("core", "1.0", b"x" * (1024 * 1024 + 1))],
+         "core 1.0, which conda installs: 1048577 bytes of metadata, at most 1048576 are read"),
+        ([there("core", "1.0", b"Name: core\n" + b"Requires-Dist: a\n" * 10_001)],
+         "core 1.0, which conda installs: 10001 requirements, at most 10000 are read"),
+        ([there("core", "1.0", b"<html>")],
+         "core 1.0, which conda installs: not core metadata (no Name)"),
+        ([there("core", "1.0", b"Name: core\nRequires-Dist: \xff\n")],
+         "core 1.0, which conda installs: its metadata doesn't say readably what it requires"),
+        ([there("core", "1.0", None), there("core", "1.0.0", None), there("core", "0.9", None)],
+         "conda installs core in two versions: 0.9 and 1.0"),
+    ],
+)  # fmt: skip
+def test_installed_distribution_that_cannot_be_known(
+    server: IndexServer, make: Make, installed: list[Installed], said: str
+) -> None:
+    """What it requires, or which version it is, isn't guessed."""
+    assert failure(make(), request("app", installed=tuple(installed))) == said
+    assert server.asked == []

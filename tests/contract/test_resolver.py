@@ -11,11 +11,13 @@ from fakes_index import Release, World
 from fakes_resolver import FakeResolver
 from packaging.markers import Marker
 from packaging.requirements import Requirement as Pep508
+from servers import core_metadata
 
 from quarantine.adapters.uv import UvResolver
 from quarantine.errors import UpstreamError
 from quarantine.model import (
     Location,
+    Package,
     Reference,
     ReferenceKind,
     Requirement,
@@ -23,7 +25,14 @@ from quarantine.model import (
     parse_name,
     parse_version,
 )
-from quarantine.ports import PythonResolver, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage
+from quarantine.ports import (
+    Installed,
+    PythonResolver,
+    Resolution,
+    ResolutionFailed,
+    ResolutionRequest,
+    ResolvedPackage,
+)
 
 CUTOFF = datetime(2025, 1, 1, tzinfo=UTC)
 LATE = "2025-06-01T00:00:00Z"
@@ -72,6 +81,12 @@ def asked(line: str) -> Requirement:
 def request(*lines: str, not_after: datetime | None = None, **more: object) -> ResolutionRequest:
     requirements = tuple(map(asked, lines))
     return ResolutionRequest(requirements=requirements, target=TARGET, not_after=not_after, **more)  # type: ignore[arg-type]  # spelled out by the callers
+
+
+def there(name: str, version: str, *requires: str, metadata: bool = True) -> Installed:
+    """A distribution that conda installs."""
+    text = core_metadata(name, version, requires=requires, extras=["gpu"]) if metadata else None
+    return Installed(package=Package(parse_name(name), parse_version(version)), metadata=text)
 
 
 def found(release: Release, upstream: str, *, by: tuple[str, ...] = (), direct: bool = True) -> ResolvedPackage:
@@ -224,3 +239,49 @@ def test_index_that_fails_is_no_answer(open_resolver: Open) -> None:
     world = World(upstreams={"first": (core,), "second": (core,)}, broken=frozenset({"first"}))
     with open_resolver(world) as resolver, pytest.raises(UpstreamError):
         resolver.resolve(request("core"), quiet)
+
+
+def test_installed_distribution_is_used_and_not_part_of_the_answer(open_resolver: Open) -> None:
+    """Whoever needs it gets that version, though newer ones are to be had; a cutoff has no say in it."""
+    app = Release(name="app", version="1.0", requires=("core>=2",))
+    old, new = Release(name="tool", version="1.0", requires=("core",)), Release(name="core", version="9.0")
+    with open_resolver(World(upstreams={"only": (app, old, new)})) as resolver:
+        installed = (there("core", "2.0+cu118", metadata=False), there("unused", "1.0", "nobody"))
+        answers = [
+            resolver.resolve(request("app", "core", "tool", installed=installed, not_after=cutoff), quiet)
+            for cutoff in (None, CUTOFF)
+        ]
+        assert (
+            answers
+            == [Resolution(packages=(found(app, "only"), found(old, "only")), used=frozenset({parse_name("core")}))] * 2
+        )
+
+
+def test_what_only_installed_distributions_need_is_part_of_the_answer(open_resolver: Open) -> None:
+    """Pip would install it, too; their own needs among each other are met by what is there."""
+    app, base = Release(name="app", version="1.0", requires=("core",)), Release(name="base", version="1.0")
+    extra = Release(name="extra", version="1.0")
+    with open_resolver(World(upstreams={"only": (app, base, extra)})) as resolver:
+        installed = (
+            there("core", "2.0", "base>=1", "below", "extra ; extra == 'gpu'", "nobody ; sys_platform == 'win32'"),
+            there("below", "3.0", "core"),
+        )
+        answer = resolver.resolve(request("app", installed=installed), quiet)
+        assert answer == Resolution(
+            packages=(found(app, "only"), found(base, "only", by=("core",), direct=False)),
+            used=frozenset(map(parse_name, ("core", "below"))),
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "requires"), [("core>=3", ()), ("app", ()), ("core", ("base>=2",)), ("core", ("nobody",))]
+)
+def test_what_conda_installs_is_not_replaced(open_resolver: Open, line: str, requires: tuple[str, ...]) -> None:
+    """A requirement that it doesn't meet, or that it has itself and nobody meets, is a failure, and told as one."""
+    app = Release(name="app", version="1.0", requires=("core>=3",))
+    core, base = Release(name="core", version="3.0"), Release(name="base", version="1.0")
+    with open_resolver(World(upstreams={"only": (app, core, base)})) as resolver:
+        answer = resolver.resolve(request(line, installed=(there("core", "2.0", *requires),)), quiet)
+        assert isinstance(answer, ResolutionFailed)
+        assert "conda installs core 2.0" in answer.explanation
+        assert "file:" not in answer.explanation

@@ -174,7 +174,7 @@ USAGE = {
         "error: no stage 'test' in the policy: expected development or production\n"
     ),
     ("check", "a.txt", "--lock", "lock.txt"): (
-        "error: --lock 'lock.txt': expected pylock.toml or pylock.NAME.toml (PEP 751)\n"
+        "error: --lock 'lock.txt': expected pylock.toml or pylock.NAME.toml (PEP 751), conda-lock.yml, or azureml=DIR\n"
     ),
     ("check", "a.txt", "b.txt", "--lock", "pylock.toml"): (
         "error: --lock writes the lock of one environment: check one file at a time\n"

@@ -2,16 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-
-from quarantine.adapters.uv import default_index_url
+from network import require_index
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.network
@@ -21,13 +18,7 @@ pytestmark = pytest.mark.network
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of the module's own; skips where the index can't be reached, but never in CI."""
     folder = tmp_path_factory.mktemp("cache") / "quarantine"
-    host = urlsplit(default_index_url(folder)).hostname or ""
-    try:
-        socket.create_connection((host, 443), timeout=10).close()
-    except OSError as error:
-        if os.environ.get("CI"):  # noqa: TID251  # the tests' own switch
-            raise
-        pytest.skip(f"the package index can't be reached ({error}): connect to a network to run this")
+    require_index(folder)
     return folder
 
 

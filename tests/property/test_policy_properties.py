@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from policy_samples import (
-    LINUX,
     NOW,
     POLICY,
     POLICY_IN_FORCE,
@@ -106,7 +105,7 @@ def test_an_item_of_an_expired_entry_is_denied(after: timedelta) -> None:
     now = datetime(2026, 11, 23, tzinfo=UTC) + after
     of = item("beta", "1.0", upstream="vetted", artifacts=(wheel("beta", "1.0", age=timedelta(days=90), now=now),))
 
-    assert verdict(judge(PRODUCTION, Evidence(item=of, findings=()), SNAPSHOT, now, (LINUX,))) is Verdict.DENIED
+    assert verdict(judge(PRODUCTION, Evidence(item=of, findings=()), SNAPSHOT, now)) is Verdict.DENIED
 
 
 @given(SPECIFIERS, VERSIONS)
@@ -144,7 +143,6 @@ def test_deny_wins(specifier: str, upstream: str) -> None:
         Evidence(item=item("demo", "1.0", upstream=upstream), findings=()),
         SNAPSHOT,
         NOW,
-        (LINUX,),
     )
 
     assert verdict(outcomes) is Verdict.DENIED
@@ -156,7 +154,7 @@ def test_the_age_boundary(uploaded: datetime, seconds: int) -> None:
     instant = uploaded.replace(tzinfo=UTC)
     now = instant + timedelta(days=7, seconds=seconds)
     of = item(artifacts=(wheel(now=instant, age=timedelta(0)),))
-    kinds = {o.rule: o.kind for o in judge(PRODUCTION, Evidence(item=of, findings=()), SNAPSHOT, now, (LINUX,))}
+    kinds = {o.rule: o.kind for o in judge(PRODUCTION, Evidence(item=of, findings=()), SNAPSHOT, now)}
 
     assert kinds["minimum-age"] is (OutcomeKind.PASS if seconds >= 0 else OutcomeKind.FAIL)
 
@@ -168,7 +166,7 @@ def test_two_spellings_one_verdict(name: str, data: st.DataObject) -> None:
     spelled = "".join(data.draw(st.sampled_from([c, c.upper()])) for c in separators)
 
     def outcomes(text: str) -> tuple[Outcome, ...]:
-        return judge(PRODUCTION, Evidence(item=item(parse_name(text)), findings=(flaw(),)), SNAPSHOT, NOW, (LINUX,))
+        return judge(PRODUCTION, Evidence(item=item(parse_name(text)), findings=(flaw(),)), SNAPSHOT, NOW)
 
     assert outcomes(spelled) == outcomes(name)
 

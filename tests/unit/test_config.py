@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quarantine.config import Secret, find_config, load_settings, read_environment, schema, shipped
+from quarantine.config import Secret, Settings, find_config, load_settings, read_environment, schema, shipped
 from quarantine.errors import ConfigError
 from quarantine.model import Target
 
@@ -102,6 +102,50 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, messa
     assert str(caught.value) == f"{file}:{message}"
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "'Images/x': https://m.example.org",
+            "4:3: 'Images/x' is not a registry's host: expected one like mcr.microsoft.com",
+        ),
+        ("i.example.org: m.example.org", "4:3: not a URL: expected one like https://mirror.example.org"),
+        ("i.example.org: 'https://[m'", "4:3: not a URL: expected one like https://mirror.example.org"),
+        (
+            "i.example.org: http://m.example.org",
+            "4:3: http://m.example.org isn't encrypted: expected https (http on this machine's loopback only)",
+        ),
+        (
+            "i.example.org: https://u:geheim@m.example.org",
+            "4:3: a registry's URL has no user, password, query or fragment",
+        ),
+        ("i.example.org: 5", "4:3: expected text, got a whole number (registries.i.example.org)"),
+    ],
+)
+def test_what_is_asked_in_a_registrys_place(tmp_path: Path, entry: str, message: str) -> None:
+    """A registry's stand-in is a host and an encrypted address, and no secret is repeated."""
+    file = _write(tmp_path, f"version: 1\nproject: x\nregistries:\n  {entry}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, EMPTY, tmp_path)
+
+    assert str(caught.value) == f"{file}:{message}"
+
+
+def test_where_evidence_comes_from_is_in_the_digest(tmp_path: Path) -> None:
+    """A registry's stand-in changes the digest of the configuration, the order of two of them doesn't."""
+    first, second = "a.example.org: https://m.example.org/", "127.0.0.1:5000: http://127.0.0.1:5001"
+
+    def settings(*entries: str) -> Settings:
+        lines = "".join(f"  {entry}\n" for entry in entries)
+        return load_settings(_write(tmp_path, f"version: 1\nproject: x\nregistries:\n{lines}"), EMPTY, tmp_path)
+
+    both = settings(first, second)
+    assert both.registries == {"a.example.org": "https://m.example.org", "127.0.0.1:5000": "http://127.0.0.1:5001"}
+    assert both.sha256 == settings(second, first).sha256
+    assert both.sha256 != settings(first).sha256
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     """A configuration that was named but isn't there is an error, never the default."""
     with pytest.raises(ConfigError) as caught:
@@ -142,5 +186,5 @@ def test_the_schema_knows_every_key() -> None:
 
     assert isinstance(definitions, dict)
     assert sorted(definitions["_File"]["properties"]) == [
-        "advisories", "allowlists", "cache", "project", "resolver", "store", "targets", "version",
+        "advisories", "allowlists", "cache", "project", "registries", "resolver", "store", "targets", "version",
     ]  # fmt: skip

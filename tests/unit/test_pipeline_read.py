@@ -94,7 +94,7 @@ def test_problems_of_all_files_come_together(tmp_path: Path) -> None:
 
     assert told[:2] == [
         "none.txt: no such file",
-        "folder.txt: is a folder: expected an environment file, such as requirements.txt",
+        "folder.txt: no environment file was found below this folder: name a file (quarantine check --help says which are read)",
     ]
     assert told[2].startswith("broken.txt:1: ")
     assert _refusal(Path("/dev"), "null") == ["null: is not a regular file: expected an environment file"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from policy_samples import NOW, POLICY, PYPI, files
+from policy_samples import NOW, POLICY, PYPI, files, mixed_files
 
 from quarantine.cli.main import main
 
@@ -85,7 +85,7 @@ def test_explain(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out.splitlines()
     assert status == 0
     assert out[:4] == [
-        "worse 1.5",
+        "worse 1.5 (Python distribution)",
         "  asked for it: acme (open), then vetted (curated), then pypi (open); the first that has it owns it",
         "  entry: denied by worse<2.0 (pypi.yaml:8): broken: sec, for good",
         "development:",
@@ -102,9 +102,38 @@ def test_explain_a_reserved_name(config: Path, capsys: pytest.CaptureFixture[str
     assert run(config, "explain", "acme.tools") == 0
 
     assert capsys.readouterr().out.splitlines()[:3] == [
-        "acme-tools",
+        "acme-tools (Python distribution)",
         "  reserved: it may come from acme only",
         "  asked for it: acme (open); the first that has it owns it",
+    ]
+
+
+def test_explain_in_every_ecosystem(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that several ecosystems have is explained for each, an image without an order of owners."""
+    for name, data in mixed_files().items():
+        (config.parent / "allowlists" / name).write_bytes(data)
+
+    assert run(config, "explain", "XZ==5.6.1") == 0
+    both = capsys.readouterr().out.splitlines()
+    assert run(config, "explain", "azureml/old") == 0
+    image = capsys.readouterr().out.splitlines()
+
+    assert both[0] == "xz 5.6.1 (Python distribution)"
+    start = both.index("xz 5.6.1 (conda package)")
+    assert both[start + 1 : start + 4] == [
+        (
+            "  asked for it: forge (open), then lab (curated), then conda-forge (open), then main (open); "
+            "the first that has it owns it"
+        ),
+        "  entry: denied by xz<5.6.2,>=5.6.0 (forge.yaml:5): a back door: sec, for good",
+        "development:",
+    ]
+    assert image[:5] == [
+        "azureml/old (image)",
+        "  may be from: mar (curated), team (open)",
+        "  entry: denied by images.example.org/azureml/old (mar.yaml:6): it is old: sec, for good",
+        "  entry: allowed by images.example.org/azureml/* (mar.yaml:3): reviewed: ann, until 2027-01-01",
+        "development:",
     ]
 
 

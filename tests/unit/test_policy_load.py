@@ -178,7 +178,7 @@ def test_loopback_may_do_without_encryption() -> None:
         (
             '"acme-*", upstream: acme',
             '"acme-*", upstream: mine',
-            "policy.yaml:7:22: no upstream 'mine' of type pypi: expected acme or vetted or pypi",
+            "policy.yaml:7:22: no upstream 'mine' of type pypi or conda: expected acme or vetted or pypi",
         ),
         (
             '"acme-*"',
@@ -359,7 +359,7 @@ def test_names_and_specifiers_that_are_hostile() -> None:
 
 
 def test_lists_of_other_ecosystems() -> None:
-    """Conda's and the registry's names have their own grammar, and their versions are not compared by PEP 440."""
+    """Conda's and the registry's names have their own grammar, and so have conda's versions; images' have no order."""
     more = POLICY.replace(
         "reserved:\n",
         "  - {name: forge, type: conda, url: 'https://conda.example.org/forge', mode: open, entries: conda.yaml}\n"
@@ -369,17 +369,21 @@ def test_lists_of_other_ecosystems() -> None:
 
     assert problems(
         more,
-        conda=f"version: 1\nallow:\n  - {{name: OpenSSL, {entry}}}\n  - {{name: numpy, specifier: '>1', {entry}}}\n".encode(),
-        mar=f"version: 1\nallow:\n  - {{name: 'azureml*', {entry}}}\n  - {{name: 'h/a:latest', {entry}}}\npopular: [a]\n".encode(),
+        conda=f"version: 1\nallow:\n  - {{name: OpenSSL, {entry}}}\n  - {{name: numpy, specifier: '~=1', {entry}}}\n".encode(),
+        mar=f"version: 1\nallow:\n  - {{name: 'azureml*', {entry}}}\n  - {{name: 'h/a:latest', {entry}}}\n  - {{name: a, specifier: '>1', {entry}}}\npopular: [a]\n".encode(),
     ) == [
         "conda.yaml:3:6: 'OpenSSL' is not a conda package's name: expected a-z 0-9 . _ -",
-        "conda.yaml:4:19: versions of type conda aren't compared here (they don't follow PEP 440): name the whole package",
+        (
+            "conda.yaml:4:19: '~=1' is not a specifier of conda versions: "
+            "expected comparisons like '==1.2.3' or '>=5.6.0,<5.6.2'"
+        ),
         (
             "mar.yaml:3:6: 'azureml*' matches more than whole segments: "
             "expected a name or a prefix that ends in '/*', like 'azureml/*'"
         ),
         "mar.yaml:4:6: 'h/a:latest' is not an image's path: expected segments of a-z 0-9 . _ - between '/', no host or tag",
-        "mar.yaml:5:1: names are compared in lists of type pypi only: remove `popular` here",
+        "mar.yaml:5:15: versions of type oci have no order to compare them by: name the whole of it",
+        "mar.yaml:6:1: names are compared in lists of type pypi only: remove `popular` here",
     ]
 
 
@@ -460,13 +464,14 @@ def _shipped() -> dict[str, bytes]:
 
 
 def test_the_shipped_policy_loads() -> None:
-    """The starting set is valid as it ships, with the three repositories and the two stages."""
+    """The starting set is valid as it ships, with the repositories and the two stages."""
     loaded = load(_shipped(), now=datetime(2026, 11, 23, 12, tzinfo=UTC))
 
     assert [(u.name, u.type, u.mode, u.url is None) for u in loaded.upstreams] == [
         ("pypi", "pypi", "open", True),
         ("conda-forge", "conda", "open", False),
         ("mar", "oci", "curated", False),
+        ("azureml", "azureml", "curated", False),
     ]
     assert [loaded.default_stage(command) for command in ("check", "lock", "gate")] == [
         "development",
@@ -475,6 +480,9 @@ def test_the_shipped_policy_loads() -> None:
     ]
     assert [loaded.stage(name).minimum_age.days for name in loaded.stages] == [7, 7]
     assert [loaded.stage(name).rules.vulnerability.threshold.severity for name in loaded.stages] == ["high", "medium"]
+    assert [loaded.stage(name).native("conda-forge") for name in loaded.stages] == ["tolerate", "tolerate"]
+    assert [loaded.stage(name).native("elsewhere") for name in loaded.stages] == ["deny", "deny"]
+    assert loaded.stage("production").conda_constraints() == ("xz[version='>=5.6.2|<5.6.0']",)
 
 
 def test_the_schemas_accept_what_ships_and_refuse_unknown_keys() -> None:

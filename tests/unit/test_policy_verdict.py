@@ -10,6 +10,7 @@ from policy_samples import (
     DEVELOPMENT,
     LINUX,
     MACOS,
+    MIXED_POLICY,
     NOW,
     POLICY,
     POLICY_IN_FORCE,
@@ -334,7 +335,7 @@ def test_a_candidate_is_judged_with_all_its_files() -> None:
 
 def test_explain_a_resembling_name() -> None:
     """Each stage says what it makes of the name, and what it would need to know."""
-    found = explain(POLICY_IN_FORCE, parse_name("reqeusts"), None, NOW)
+    (found,) = explain(POLICY_IN_FORCE, "reqeusts", None, NOW)
 
     assert (found.reserved_for, [upstream.name for upstream in found.owners]) == (None, ["acme", "vetted", "pypi"])
     assert [(stage.stage, [(o.rule, o.kind.value) for o in stage.outcomes]) for stage in found.stages] == [
@@ -357,7 +358,7 @@ def test_explain_a_resembling_name() -> None:
 
 def test_explain_a_reserved_name() -> None:
     """A reserved name has one owner."""
-    found = explain(POLICY_IN_FORCE, parse_name("acme-tools"), Version("1.0"), NOW)
+    (found,) = explain(POLICY_IN_FORCE, "Acme.Tools", "1.0", NOW)
 
     assert (found.reserved_for, [upstream.name for upstream in found.owners]) == ("acme", ["acme"])
     assert [(o.rule, o.kind.value) for o in found.stages[0].outcomes] == [
@@ -371,7 +372,8 @@ def test_explain_entries() -> None:
     """The entries that speak of a name are told with their owner and their end."""
 
     def entries(name: str, now: datetime = NOW) -> tuple[str, ...]:
-        return explain(POLICY_IN_FORCE, parse_name(name), None, now).entries
+        (found,) = explain(POLICY_IN_FORCE, name, None, now)
+        return found.entries
 
     assert entries("bad") == (
         "denied by bad (pypi.yaml:7): steals: sec, for good",
@@ -381,3 +383,101 @@ def test_explain_entries() -> None:
     assert entries("beta", datetime(2026, 11, 22, 23, 59, tzinfo=UTC)) == (
         "allowed by beta (vetted.yaml:4): reviewed: ann, until 2026-11-23",
     )
+
+
+def _explained(name: str, version: str | None = None) -> list[tuple[str, str, list[str], list[str]]]:
+    """Ecosystem, name, owners, and what production says of it."""
+    return [
+        (
+            found.ecosystem.value,
+            f"{found.name} {found.version}",
+            [upstream.name for upstream in found.owners],
+            [f"{o.kind}: {o.rule}" for o in found.stages[1].outcomes],
+        )
+        for found in explain(MIXED_POLICY, name, version, NOW)
+    ]
+
+
+def test_explain_a_name_in_every_ecosystem_that_has_it() -> None:
+    """A name may be a distribution's and a conda package's; an image's or an environment's only if a list speaks of it."""
+    pypi, forge = ["acme", "vetted", "pypi"], ["forge", "lab", "conda-forge", "main"]
+
+    assert _explained("xz", "5.6.0") == [
+        ("pypi", "xz 5.6.0", pypi, ["fail: repository", "pass: deny-entry", "pass: typosquat"]),
+        ("conda", "xz 5.6.0", forge, ["fail: repository", "fail: deny-entry"]),
+    ]
+    assert _explained("openssl", "1.1.1w_x") == [
+        ("conda", "openssl 1.1.1w_x", forge, ["fail: repository", "pass: deny-entry"])
+    ]
+    assert _explained("lab-x") == [
+        ("pypi", "lab-x None", pypi, ["fail: repository", "pass: deny-entry", "pass: typosquat"]),
+        ("conda", "lab-x None", ["lab"], ["unknown: allow-entry", "pass: deny-entry", "pass: reserved-name"]),
+    ]
+    assert [found[0] for found in _explained("python")] == ["pypi", "conda", "oci"]
+    assert _explained("sklearn-1.5", "3")[-1] == (
+        "azureml",
+        "sklearn-1.5 3",
+        ["azureml"],
+        ["pass: allow-entry", "pass: deny-entry"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "images.example.org/azureml/old:7",
+            ("images.example.org/azureml/old 7", ["mar"], ["pass: allow-entry", "fail: deny-entry"]),
+        ),
+        (
+            "azureml/x",
+            ("azureml/x None", ["mar", "team"], ["pass: allow-entry", "pass: deny-entry", "pass: deny-entry"]),
+        ),
+        (
+            f"images.example.org/evil/x:1@sha256:{'a' * 64}",
+            ("images.example.org/evil/x 1", ["mar"], ["fail: repository", "pass: deny-entry"]),
+        ),
+        ("docker.io/library/python", ("docker.io/library/python None", [], ["fail: repository", "pass: deny-entry"])),
+        ("127.0.0.1:5000/x", ("127.0.0.1:5000/x None", [], ["fail: repository", "pass: deny-entry"])),
+    ],
+)
+def test_explain_images(name: str, expected: tuple[str, list[str], list[str]]) -> None:
+    """An image is explained by its registry and path, or by its path in each registry of the policy."""
+    assert [found[1:] for found in _explained(name) if found[0] == "oci"] == [expected]
+
+
+def test_explain_says_what_a_check_would_need() -> None:
+    """What is needed of a conda package, an image and an environment is told for each."""
+    (_, package) = explain(MIXED_POLICY, "xz", None, NOW)
+    (picture,) = explain(MIXED_POLICY, "azureml/x", None, NOW)
+    *_, environment = explain(MIXED_POLICY, "acpt-x", None, NOW)
+
+    assert dict(package.stages[1].needs) == {
+        "allow-entry": "its version, to hold against the entries of a curated list",
+        "malware": "no malware record, in a source that has such records",
+        "vulnerability": "no flaw from medium up; an unknown severity is denied",
+        "minimum-age": (
+            "upload times of all its files: at least 7 days (forge), 7 days (lab), 7 days (conda-forge), 7 days (main); "
+            "1 day for a version that fixes a known flaw"
+        ),
+        "integrity": "a file that the owner lists, by digest",
+        "native": (
+            "the Python distributions that it holds, by its own file list; without any: "
+            "tolerated (forge), for a person to settle (lab), denied (conda-forge), denied (main)"
+        ),
+        "locked": "a file that pins every package by digest",
+    }
+    assert picture.stages[1].needs == (
+        ("integrity", "the digest that its registry gives for it"),
+        ("platform", "an image for every target"),
+        ("locked", "its digest in the file"),
+    )
+    assert environment.stages[0].needs == ()
+    assert environment.stages[1].needs == (("locked", "its version in the file, not a label"),)
+    assert picture.entries == ("allowed by images.example.org/azureml/* (mar.yaml:3): reviewed: ann, until 2027-01-01",)
+
+
+def test_explain_what_is_no_name_anywhere() -> None:
+    """What no ecosystem of the policy has names like is refused with the first reason."""
+    with pytest.raises(ValueError, match=r"^'numpy>=2' is not a package name$"):
+        explain(MIXED_POLICY, "numpy>=2", None, NOW)

@@ -26,6 +26,11 @@ from quarantine.spec.text import quote
         ("pylock.toml", Format.PYLOCK),
         ("pylock.gpu.toml", Format.PYLOCK),
         ("uv.lock", Format.UV_LOCK),
+        ("environment.yml", Format.YAML),
+        ("conda-lock.yaml", Format.YAML),
+        ("Dockerfile", Format.DOCKERFILE),
+        ("sub/Dockerfile.gpu", Format.DOCKERFILE),
+        ("serve.Dockerfile", Format.DOCKERFILE),
     ],
 )
 def test_a_name_tells_the_format(path: str, form: Format) -> None:
@@ -34,7 +39,7 @@ def test_a_name_tells_the_format(path: str, form: Format) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["environment.yml", "Dockerfile", "poetry.lock", "pylock..toml", "pylock.a.b.toml", "x.toml", "txt", ""]
+    "name", ["environment.json", "Dokcerfile", "poetry.lock", "pylock..toml", "pylock.a.b.toml", "x.toml", "txt", ""]
 )
 def test_an_unknown_name_is_told_what_is_known(name: str) -> None:
     """A file of another name is refused with the names that are read."""
@@ -42,7 +47,8 @@ def test_an_unknown_name_is_told_what_is_known(name: str) -> None:
         detect(f"sub/{name}")
     assert str(caught.value) == (
         f"sub/{name}: '{name}' is no kind of file that can be checked: expected requirements*.txt, *.txt, *.in, "
-        "pyproject.toml, pylock.toml, pylock.NAME.toml or uv.lock"
+        "pyproject.toml, pylock.toml, pylock.NAME.toml, uv.lock, a conda environment, conda-lock.yml or Azure ML YAML "
+        "(*.yml, *.yaml), or a Dockerfile"
     )
 
 

@@ -1,0 +1,275 @@
+"""Image registries over the OCI distribution protocol: what a reference stands for, by the digest of its bytes.
+
+Only the registries of the policy are asked. A login goes to the registry that it was given for, and to the token
+service that is named for that registry here or in the configuration: never to a host that a server names.
+
+Source: OCI distribution-spec 1.1; the token protocol of Docker's registry (distribution, spec/auth/token).
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import msgspec
+
+from quarantine.archive.image_manifest import ACCEPT, MAX_MANIFEST_BYTES, ImageIndex, parse_manifest
+from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.model import Digest, ImageReference
+from quarantine.ports import ResolvedImage, Tell
+
+if TYPE_CHECKING:
+    from quarantine.io.challenge import Challenge
+    from quarantine.io.guard import Origin
+    from quarantine.io.http import HttpClient, Response
+
+__all__ = ["OciRegistry"]
+
+MAX_TOKEN_BYTES = 256 * 1024
+_HOSTS = {"docker.io": "registry-1.docker.io"}
+"""Registries whose API is served by another host than the one in their images' names."""
+_TOKEN_HOSTS = {"docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
+"""Registries whose tokens come from another host. All others give them out themselves, as MAR and ACR do."""
+# distribution-spec, section "Pulling manifests"
+_PATH = re.compile(r"[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*+(?:/[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*+)*+")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_SCOPE = re.compile(r"repository:([^ :]+):(?:pull|metadata_read)(?:,(?:pull|metadata_read))*")
+_BEARER = re.compile(r"[!-~]{1,65536}")
+_ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"})
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+
+
+class _Errors(msgspec.Struct):
+    errors: list[_Error] = []
+
+
+class _Token(msgspec.Struct):
+    token: str | None = None
+    access_token: str | None = None
+
+
+class OciRegistry:
+    """An `ImageRegistry` over HTTP. A tag is resolved once; what it was then, it is as long as this object lives.
+
+    `endpoints` are base URLs by registry host, or by the host of a token service; a registry that isn't named there is
+    asked at `https://<host>`. `hosts` are the registries of the policy, which alone are asked. `http` makes a client
+    that may ask the origins of some URLs, once it is needed. `logins` are user and password by registry host.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoints: Mapping[str, str],
+        hosts: Collection[str],
+        http: "Callable[[Collection[str]], HttpClient]",
+        logins: Mapping[str, tuple[str, str]],
+        offline: bool = False,
+    ) -> None:
+        self._endpoints = endpoints
+        self._hosts = frozenset(hosts)
+        self._make_http = http
+        self._logins = logins
+        self._offline = offline
+        self._known: dict[str, ResolvedImage | None] = {}
+        self._authorizations: dict[tuple[str, str], str] = {}
+
+    @cached_property
+    def _http(self) -> "HttpClient":
+        bases = [self._base(host) for host in sorted(self._hosts)]
+        services = [base for host in sorted(self._hosts) if (base := self._token_base(host)) is not None]
+        return self._make_http((*bases, *services))
+
+    def resolve(self, reference: ImageReference, tell: Tell) -> ResolvedImage | None:
+        """What the reference stands for, checked by its digest; None where the registry says it has no such image.
+
+        With a digest that is what is asked for, whatever the tag. UpstreamError when the registry is no upstream or
+        can't say, IntegrityError when its bytes aren't those of their digest.
+        """
+        asked = _asked(reference)
+        name = reference.name + ("@" if reference.digest is not None else ":") + asked
+        if name in self._known:
+            return self._known[name]
+        if reference.host not in self._hosts:
+            raise UpstreamError(f"{name}: {reference.host} is no configured upstream, and is not asked")
+        if self._offline:
+            raise UpstreamError(f"offline: what {name} is can't be asked: check it without --offline")
+        tell(f"asking {reference.host} for {reference.path}")
+        response = self._manifest(reference.host, reference.path, asked)
+        found = None if self._is_absent(name, response) else _image(name, reference.digest, response)
+        self._known[name] = found
+        if found is not None:
+            self._known[f"{reference.name}@{found.digest}"] = found
+        return found
+
+    def _manifest(self, host: str, path: str, asked: str) -> "Response":
+        """The registry's answer: without saying who asks, unless it wants to know (and then with what it gave last)."""
+        url = f"{self._base(host)}/v2/{path}/manifests/{asked}"
+        headers = {"Accept": ACCEPT}
+        known = self._authorizations.get((host, path))
+        first = self._http.get(
+            url, headers=headers if known is None else {**headers, "Authorization": known}, max_bytes=MAX_MANIFEST_BYTES
+        )
+        if first.status != 401:
+            return first
+        authorization = self._authorization(host, path, first)
+        second = self._http.get(url, headers={**headers, "Authorization": authorization}, max_bytes=MAX_MANIFEST_BYTES)
+        if second.status == 200:
+            self._authorizations[host, path] = authorization
+        return second
+
+    def _is_absent(self, name: str, response: "Response") -> bool:
+        """Whether the registry says that it has no such image; a bare 404 may come from anything in between."""
+        match response.status:
+            case 200:
+                return False
+            case 404 if _ABSENT & _codes(response.body):
+                return True
+            case 404:
+                raise UpstreamError(f"{name}: {response.url} answered 404, but not as a registry does")
+            case 401 | 403:
+                raise UpstreamError(f"{name}: {response.url} answered {response.status}: {self._advice(name)}")
+            case status:
+                raise UpstreamError(f"{name}: {response.url} answered {status}: expected a manifest")
+
+    def _advice(self, name: str) -> str:
+        if name.partition("/")[0] in self._logins:
+            return "its credentials are wrong, or may not read it"
+        return "no such image, or one that needs a login: name its upstream's `credentials` in the policy"
+
+    # --- who is asking ------------------------------------------------------------------------------------------------
+
+    def _authorization(self, host: str, path: str, response: "Response") -> str:
+        """The Authorization header that the registry asks for."""
+        from quarantine.io.challenge import parse_challenges  # noqa: PLC0415  # few registries ask
+
+        challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
+        for challenge in challenges:
+            if challenge.scheme == "bearer":
+                return f"Bearer {self._token(host, path, challenge)}"
+        if not any(challenge.scheme == "basic" for challenge in challenges):
+            raise UpstreamError(f"{host} answered 401 and asks for neither a Bearer token nor a Basic login")
+        if host not in self._logins:
+            raise UpstreamError(f"{host} asks for a login: name its upstream's `credentials` in the policy")
+        return self._basic(host)
+
+    def _basic(self, host: str) -> str:
+        return "Basic " + base64.b64encode(":".join(self._logins[host]).encode()).decode()
+
+    def _token(self, host: str, path: str, challenge: "Challenge") -> str:
+        """A token for reading one repository, with the registry's login where there is one."""
+        from quarantine.io.guard import target_of  # noqa: PLC0415  # few registries ask
+
+        named = challenge.get("realm")
+        if named is None:
+            raise UpstreamError(f"{host} sends for a token without saying where")
+        try:
+            realm = target_of(named)
+        except UpstreamError as error:
+            raise UpstreamError(f"{host} sends for a token to what can't be asked: {error}") from error
+        if realm.origin not in self._token_origins(host):
+            raise UpstreamError(f"{host} sends for a token to {realm.origin}, which is not its own: refused")
+        scope = challenge.get("scope") or f"repository:{path}:pull"
+        repository = _SCOPE.fullmatch(scope)
+        if repository is None or not f"/{repository[1]}".endswith(f"/{path}"):
+            raise UpstreamError(f"{host} wants a token for {scope[:200]!a}: expected 'repository:{path}:pull'")
+        said = {"service": challenge.get("service"), "scope": scope}
+        query = urlencode([(key, value) for key, value in said.items() if value is not None])
+        response = self._http.get(
+            f"{realm.url}{'&' if '?' in realm.path else '?'}{query}",
+            headers={"Authorization": self._basic(host)} if host in self._logins else {},
+            max_bytes=MAX_TOKEN_BYTES,
+        )
+        if response.status != 200:
+            advice = f": {self._advice(host)}" if response.status in (401, 403) else ""
+            raise UpstreamError(f"{host}/{path}: {response.url} answered {response.status} for a token{advice}")
+        return _bearer(response)
+
+    def _base(self, host: str) -> str:
+        """The base URL of a registry. Only on this machine's loopback may it be unencrypted."""
+        from quarantine.io.guard import target_of  # noqa: PLC0415  # what is known asks nobody
+
+        base = self._endpoints.get(host, f"https://{_HOSTS.get(host, host)}").rstrip("/")
+        origin = target_of(base).origin
+        if origin.scheme != "https" and not _is_loopback(origin.host):
+            raise UpstreamError(f"the endpoint {origin} of {host} isn't encrypted: expected https")
+        return base
+
+    def _token_base(self, host: str) -> str | None:
+        """Where a registry's tokens come from, if not from itself. A registry's endpoint has its token service's."""
+        service = _TOKEN_HOSTS.get(host)
+        if service is None or (host in self._endpoints and service not in self._endpoints):
+            return None
+        return self._base(service)
+
+    def _token_origins(self, host: str) -> "frozenset[Origin]":
+        from quarantine.io.guard import target_of  # noqa: PLC0415  # few registries ask
+
+        bases = (self._base(host), self._token_base(host))
+        return frozenset(target_of(base).origin for base in bases if base is not None)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _asked(reference: ImageReference) -> str:
+    """The digest or the tag to ask for. UpstreamError for what no registry has, which must not become part of a URL."""
+    asked = (reference.tag or "latest") if reference.digest is None else str(reference.digest)
+    well_formed = _TAG.fullmatch(asked) is not None if reference.digest is None else _is_sha256(reference.digest)
+    if len(reference.path) > 255 or _PATH.fullmatch(reference.path) is None or not well_formed:
+        raise UpstreamError(f"{str(reference)[:300]!a} is not a reference that a registry can be asked for")
+    return asked
+
+
+def _is_sha256(digest: Digest) -> bool:
+    return digest.algorithm == "sha256" and re.fullmatch(r"[0-9a-f]{64}", digest.hex) is not None
+
+
+def _image(name: str, expected: Digest | None, response: "Response") -> ResolvedImage:
+    """The manifest in an answer, once its bytes are those of every digest that is given for them."""
+    digest = Digest.sha256(hashlib.sha256(response.body).hexdigest())
+    if expected is not None and digest != expected:
+        raise IntegrityError(f"{name}: the registry's bytes have the digest {digest}")
+    said = response.headers.get("Docker-Content-Digest")
+    if said is not None and said != str(digest):
+        raise IntegrityError(f"{name}: the registry says that its digest is {said[:100]!a}, its bytes have {digest}")
+    manifest = parse_manifest(name, response.headers.get("Content-Type", ""), response.body)
+    children = manifest.children if isinstance(manifest, ImageIndex) else ()
+    return ResolvedImage(
+        digest=digest,
+        media_type=manifest.media_type,
+        size=len(response.body),
+        platforms=tuple((child.platform, child.digest) for child in children),
+    )
+
+
+def _codes(body: bytes) -> frozenset[str]:
+    """The codes of a registry's errors (distribution-spec, section "Error Codes")."""
+    try:
+        return frozenset(error.code for error in msgspec.json.decode(body, type=_Errors).errors)
+    except (ValueError, RecursionError):
+        return frozenset()
+
+
+def _bearer(response: "Response") -> str:
+    try:
+        answer = msgspec.json.decode(response.body, type=_Token)
+    except (ValueError, RecursionError):
+        answer = _Token()
+    token = answer.token or answer.access_token or ""
+    # it goes into a header
+    if _BEARER.fullmatch(token) is None:
+        raise UpstreamError(f"{response.url}: an answer without a token that can be used")
+    return token

@@ -1,0 +1,74 @@
+"""MLflow's python_env.yaml: a version of Python, and two lists of requirements that pip installs one after the other.
+
+Both lists are judged together: what builds the environment is installed in it.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+import msgspec
+from packaging.specifiers import SpecifierSet
+
+from quarantine.document import Document
+from quarantine.errors import SpecError
+from quarantine.model import EnvironmentSpec, Needs, SourceFile
+from quarantine.spec import requirements
+from quarantine.spec.conda_environment import pip_lines
+from quarantine.spec.text import Problems, quote
+
+__all__ = ["read"]
+
+_KEYS = ("python", "build_dependencies", "dependencies")
+_PYTHON = re.compile(r"3\.[0-9]{1,2}(?:\.[0-9]{1,3})?")
+
+
+def read(path: str, files: Mapping[str, bytes], document: Document) -> EnvironmentSpec | Needs:
+    """What a python_env.yaml and all that it includes ask for, or the files that are still needed.
+
+    Any patch release of its Python will do, since targets name none. Raises SpecError with every problem of all files
+    together.
+    """
+    problems = Problems()
+    value = document.value
+    if not isinstance(value, dict):
+        problems.add(path, 1, f"no mapping: expected the keys {', '.join(_KEYS)}")
+        raise problems.error()
+    for key in value:
+        if key not in _KEYS:
+            problems.add(path, document.line((key,)), f"unknown key {quote(key)}: expected {', '.join(_KEYS)}")
+    python = _python(path, document, value.get("python"), problems)
+    lines = [line for key in _KEYS[1:] for line in pip_lines(path, document, (key,), problems)]
+    if not lines and not problems:
+        problems.add(path, 1, "no requirements found")
+    spec = EnvironmentSpec(file=path, format="python-env")
+    try:
+        answer = requirements.read_lines(path, lines, files) if lines else spec
+    except SpecError as error:
+        problems.extend(error)
+        answer = spec
+    if isinstance(answer, Needs):
+        return answer
+    problems.check()
+    own = SourceFile(path=path, sha256=hashlib.sha256(files[path]).hexdigest())
+    return msgspec.structs.replace(
+        answer,
+        format="python-env",
+        requires_python=python,
+        sources=(own, *(source for source in answer.sources if source != own)),
+    )
+
+
+def _python(path: str, document: Document, value: object, problems: Problems) -> SpecifierSet:
+    """The versions of Python that will do; any where none is named."""
+    if value is None:
+        return SpecifierSet()
+    line = document.line(("python",))
+    if isinstance(value, float):
+        problems.add(path, line, f"python is the number {value}: put it in quotes, since YAML reads 3.10 as 3.1")
+    elif not isinstance(value, str) or not _PYTHON.fullmatch(value):
+        found = quote(value) if isinstance(value, str) else "no text"
+        problems.add(path, line, f"python is {found}: expected a version like 3.10.14")
+    else:
+        return SpecifierSet(f"=={value.rpartition('.')[0] if value.count('.') > 1 else value}.*")
+    return SpecifierSet()

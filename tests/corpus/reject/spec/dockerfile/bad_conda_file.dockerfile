@@ -1,0 +1,3 @@
+FROM a
+COPY e.yml /
+RUN conda env create -f /e.yml

@@ -1,0 +1,3 @@
+FROM a
+COPY r.txt /
+RUN pip install -r /r.txt

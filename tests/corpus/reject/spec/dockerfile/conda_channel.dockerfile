@@ -1,0 +1,2 @@
+FROM a
+RUN conda install -c 'not a channel' numpy

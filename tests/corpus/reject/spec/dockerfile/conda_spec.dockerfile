@@ -1,0 +1,3 @@
+FROM a
+RUN conda install 'numpy bad spec!!' 'pip[x]' \
+  scipy==

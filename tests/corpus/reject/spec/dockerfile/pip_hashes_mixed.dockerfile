@@ -1,0 +1,2 @@
+FROM a
+RUN pip install --require-hashes a==1

@@ -1,0 +1,3 @@
+FROM a
+ENV X="y
+WORKDIR "/x

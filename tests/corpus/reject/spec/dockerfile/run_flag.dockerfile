@@ -1,0 +1,2 @@
+FROM a
+RUN --mont=type=bind pip install x

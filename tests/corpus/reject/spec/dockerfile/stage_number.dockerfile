@@ -1,0 +1,3 @@
+FROM a
+COPY --from=0 /x /y
+COPY --from=7 /x /y
