@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import fields, replace
 
-from quarantine.errors import Problem, SpecError
+from quarantine.errors import Problem, SpecError, UpstreamError
 from quarantine.model import EnvironmentSpec, Location, Needs, SourceFile
 from quarantine.ports import Tell
 from quarantine.spec.parse import parse
@@ -47,11 +47,13 @@ def read_specs(
                 specs += _read_folder(path, working_directory, context, tell)
             else:
                 specs.append(_read_spec(path, working_directory, None, context))
-        except SpecError as error:
+        except (SpecError, UpstreamError) as error:
             if keep_unreadable:
                 specs.append(_unreadable(path, "", working_directory, error))
-            else:
+            elif isinstance(error, SpecError):
                 problems += error.problems
+            else:
+                raise
     if problems:
         raise SpecError(problems)
     return tuple(specs)
@@ -71,12 +73,12 @@ def _read_folder(
         tell(f"reading {entry.path} ({number} of {len(found)})")
         try:
             specs.append(_read_spec(entry.path, working_directory, folder, context))
-        except SpecError as error:
+        except (SpecError, UpstreamError) as error:
             specs.append(_unreadable(entry.path, entry.kind, working_directory, error))
     return tuple(specs)
 
 
-def _unreadable(path: Path, kind: str, working_directory: Path, error: SpecError) -> EnvironmentSpec:
+def _unreadable(path: Path, kind: str, working_directory: Path, error: SpecError | UpstreamError) -> EnvironmentSpec:
     """A file that can't be read, with why."""
     try:
         data = _read(working_directory / path, Location(file=str(path)))
@@ -84,7 +86,8 @@ def _unreadable(path: Path, kind: str, working_directory: Path, error: SpecError
         data = b""
     name = path.as_posix()
     source = SourceFile(path=name, sha256=sha256(data).hexdigest())
-    return EnvironmentSpec(file=name, format=kind, unreadable=error.problems, sources=(source,))
+    problems = error.problems if isinstance(error, SpecError) else (Problem(file=name, message=str(error)),)
+    return EnvironmentSpec(file=name, format=kind, unreadable=problems, sources=(source,))
 
 
 def _read_spec(path: Path, working_directory: Path, folder: Path | None, context: Path | None) -> EnvironmentSpec:

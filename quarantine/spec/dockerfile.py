@@ -29,7 +29,7 @@ from quarantine.spec.text import decode, quote
 
 __all__ = ["read"]
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 512 * 1024
 MAX_COUNT = 1000
 _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
@@ -113,7 +113,7 @@ class _Reader:
 
     def _unknown(self, command: Instruction) -> None:
         near = get_close_matches((command.cmd or "").upper()[:32], sorted(_KNOWN), n=1)
-        advice = f": did you mean {near[0]}?" if near else ""
+        advice = f": did you mean {near[0]}?" if near else ": expected FROM, RUN, COPY or another one of Docker's"
         self._problem(command, f"{quote(command.cmd or '')} is no instruction of a Dockerfile{advice}")
 
     def _syntax(self) -> None:

@@ -8,15 +8,23 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import dockerfile  # type: ignore[import-not-found]  # a compiled module without types
-
+from quarantine.errors import UpstreamError
 from quarantine.spec.text import escape, refusal
+
+try:
+    import dockerfile  # type: ignore[import-not-found]  # a compiled module without types
+except ImportError as error:
+    raise UpstreamError(
+        "Dockerfiles can't be read here: BuildKit's parser isn't installed, since it has no wheel for this kind of "
+        "machine; run pip install dockerfile (which needs Go), or check on another one"
+    ) from error
 
 __all__ = ["Heredoc", "Instruction", "Lines", "Source"]
 
 MAX_LINES = 20_000
 MAX_INSTRUCTIONS = 2000
 MAX_SEARCHED = 100_000
+MAX_JOINED = 32 * 1024
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(\S[^\r\n]*)")
 _ONLY_HEREDOC = re.compile(r"<<-?[\"']?[^\s\"'<]+[\"']?")
 _ONBUILD = re.compile(r"^\s*onbuild\s+", re.IGNORECASE)
@@ -60,6 +68,7 @@ class Source:
         self.escape = "\\"
         self.syntax: tuple[str, int] | None = None
         self._directives()
+        self._check_lengths(file)
         try:
             self.instructions = _instructions(text)
         except dockerfile.GoParseError as error:
@@ -67,6 +76,18 @@ class Source:
             raise refusal(file, f"not a Dockerfile: {_message(message)}", _line_of_error(text, message)) from None
         if len(self.instructions) > MAX_INSTRUCTIONS:
             raise refusal(file, f"{len(self.instructions)} instructions: at most {MAX_INSTRUCTIONS} are read")
+
+    def _check_lengths(self, file: str) -> None:
+        """Nothing, raising SpecError for an endless instruction: the parser's time grows with the square of its length."""
+        length, first, goes_on = 0, 1, False
+        for number, line in enumerate(self.lines, start=1):
+            if goes_on and (not line.strip() or line.lstrip().startswith("#")):
+                continue  # neither ends an instruction
+            length, first = (length, first) if goes_on else (0, number)
+            length += len(line)
+            if length > MAX_JOINED:
+                raise refusal(file, f"an instruction of more than {MAX_JOINED} characters", first)
+            goes_on = line.rstrip(" \t").endswith(self.escape)
 
     def _directives(self) -> None:
         """The parser directives: they stand at the top, before any other line; behind `#!` only `syntax` is one."""

@@ -1,5 +1,8 @@
 """A folder through the command line: every environment file below it, each with its verdict, and one over all."""
 
+import sys
+
+import pytest
 from house import House
 
 GOOD = "helper==3.0\n"
@@ -54,3 +57,23 @@ def test_a_folder_without_environment_files_is_bad_input(home: House) -> None:
         ran.err
         == "error: empty: no environment file was found below this folder: name a file (quarantine check --help says which are read)\n"
     )
+
+
+def test_without_the_parser_a_dockerfile_is_not_judged_and_all_else_is(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it has no wheel, the file is undecided in a folder, and by itself a check ends with what to install."""
+    _fill(home)
+    for name in [name for name in sys.modules if name.startswith("quarantine.spec.dockerfile")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name, raising=False)
+    monkeypatch.setitem(sys.modules, "dockerfile", None)
+    said = "Dockerfiles can't be read here: BuildKit's parser isn't installed, since it has no wheel for this kind of machine"
+    ran = home.check("service")
+    assert ran.status == 3
+    assert [(s["file"], s["verdict"]) for s in ran.json["subjects"]] == [
+        ("service/Dockerfile", "undecided"),
+        ("service/requirements.txt", "allowed"),
+    ]
+    alone = home.check("service/Dockerfile")
+    assert (alone.status, alone.out, said in alone.err) == (3, "", True)

@@ -226,8 +226,9 @@ def test_an_include_that_lies_elsewhere_in_the_image_is_listed() -> None:
     [
         ("FROM a\n" + "ENV " + " ".join(f"V{i}=1" for i in range(1001)), "Dockerfile:2: more than 1000 variables"),
         ("FROM a\nCOPY " + "x " * 1001 + "/", "Dockerfile:2: more than 1000 files and folders to copy"),
+        ("FROM a\nENV A='" + ("a " * 900 + "\\\n# b\n\n") * 19 + "'", "Dockerfile:2: an instruction of more than 32768 characters"),
         ("\n" * 20_001, "Dockerfile: 20001 lines: at most 20000 are read"),
-        ("FROM a\n#" + " x" * 600_000, "Dockerfile: 1200008 bytes: at most 1048576 are read"),
+        ("FROM a\n" + "# x\n" * 150_000, "Dockerfile: 600007 bytes: at most 524288 are read"),
         ("FROM a\nENV S='" + "a;" * 1900 + "'\nENV T='" + 'sh -c "$S";' * 99 + "'\nRUN sh -c \"$T\"\n",
          "Dockerfile:4: more than 10000 commands"),
     ],

@@ -1,7 +1,7 @@
 FROM python:3.11 AS base
 COPY a.txt .
 RUN pip install -r a.txt
-WORKDIR /work
+WORKDIR /job
 COPY a.txt b.txt reqs/
 COPY one.txt two.txt
 COPY sub /opt/sub
@@ -11,7 +11,7 @@ FROM base AS child
 RUN cd /opt/sub && pip install -r deep/e.txt && cd - && pip install -r reqs/a.txt
 RUN cd reqs; pip install -r ../two.txt
 RUN --mount=type=bind,source=sub,target=/mnt --mount=type=bind,target=/ctx pip install -r /mnt/deep/e.txt -r /ctx/one.txt
-RUN --mount=type=bind,from=base,source=/work/two.txt,target=/two.txt pip install -r /two.txt
+RUN --mount=type=bind,from=base,source=/job/two.txt,target=/two.txt pip install -r /two.txt
 RUN echo evil >> reqs/a.txt
 RUN pip install -r reqs/a.txt
 RUN cp one.txt /tmp/x && mv /opt/sub /opt/sub2 && pip install -r /opt/sub/deep/e.txt -r two.txt
