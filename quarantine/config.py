@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ import msgspec
 
 from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
-from quarantine.model import Target
+from quarantine.model import Target, is_loopback
 
 __all__ = [
     "Environment",
@@ -282,18 +281,9 @@ def _complaint_about_endpoint(url: str) -> str | None:
         return "not a URL: expected one like https://mirror.example.org"
     if "@" in parts.netloc or parts.query or parts.fragment:
         return "a registry's URL has no user, password, query or fragment"
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         return f"{parts.scheme}://{parts.netloc} isn't encrypted: expected https (http on this machine's loopback only)"
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _source(text: str, base: Path) -> str:

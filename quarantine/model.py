@@ -70,6 +70,7 @@ __all__ = [
     "Verdict",
     "combine",
     "conda_purl",
+    "is_loopback",
     "oci_purl",
     "parse_name",
     "parse_version",
@@ -155,6 +156,18 @@ def oci_purl(name: str, digest: str | None = None, tag: str | None = None) -> Pu
     version = "" if digest is None else f"@{_quote(digest)}"
     said = f"repository_url={_quote(name, '/.')}" + ("" if tag is None else f"&tag={_quote(tag)}")
     return Purl(f"pkg:oci/{last}{version}?{said}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, by its name or its address: there nobody listens in."""
+    if host == "localhost":
+        return True
+    from ipaddress import ip_address  # noqa: PLC0415  # few runs meet a host without encryption
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Ecosystem(StrEnum):

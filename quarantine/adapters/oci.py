@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -19,7 +18,7 @@ import msgspec
 
 from quarantine.archive.image_manifest import ACCEPT, MAX_MANIFEST_BYTES, ImageIndex, parse_manifest
 from quarantine.errors import IntegrityError, UpstreamError
-from quarantine.model import Digest, ImageReference
+from quarantine.model import Digest, ImageReference, is_loopback
 from quarantine.ports import ResolvedImage, Tell
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ class OciRegistry:
 
         base = self._endpoints.get(host, f"https://{_HOSTS.get(host, host)}").rstrip("/")
         origin = target_of(base).origin
-        if origin.scheme != "https" and not _is_loopback(origin.host):
+        if origin.scheme != "https" and not is_loopback(origin.host):
             raise UpstreamError(f"the endpoint {origin} of {host} isn't encrypted: expected https")
         return base
 
@@ -213,15 +212,6 @@ class OciRegistry:
 
         bases = (self._base(host), self._token_base(host))
         return frozenset(target_of(base).origin for base in bases if base is not None)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _asked(reference: ImageReference) -> str:

@@ -8,14 +8,13 @@ import re
 from collections.abc import Hashable, Mapping
 from datetime import datetime
 from hashlib import sha256
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import msgspec
 
 from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
-from quarantine.model import Ecosystem, parse_name
+from quarantine.model import Ecosystem, is_loopback, parse_name
 from quarantine.policy.entries import IMAGE_PATH, EntryIndex, parse_pattern
 from quarantine.policy.files import ListFile, Mode, PolicyFile, Rules, UpstreamFile, schemas
 from quarantine.policy.lists import EntryList, Path, Problems, read_list
@@ -174,7 +173,7 @@ def _complaint_about_url(file: UpstreamFile) -> str | None:
         return "not a URL: expected one like https://packages.example.org/simple"
     if "@" in parts.netloc or parts.query or parts.fragment:
         return "a url has no user, password, query or fragment: name the credentials under `credentials`"
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         return f"{parts.scheme}://{parts.netloc} isn't encrypted: expected https (http on this machine's loopback only)"
     path = parts.path.strip("/")
     if file.type is Ecosystem.OCI and path and IMAGE_PATH.fullmatch(path) is None:
@@ -191,15 +190,6 @@ def _without_effect(document: Document, path: Path, file: UpstreamFile, problems
         problems.add(
             document, (*path, "credentials"), "nothing is fetched from an azureml upstream: remove credentials"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _lists(
