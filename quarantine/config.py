@@ -58,6 +58,9 @@ class Secret:
 class _Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: Annotated[str, msgspec.Meta(description="CPython version, for example '3.11'; quote it")]
     platform: Annotated[str, msgspec.Meta(description=f"one of {', '.join(Target.platforms())}")]
+    cuda: Annotated[
+        str, msgspec.Meta(description="the CUDA version of its driver, for conda's GPU packages, like '12.4'; quote it")
+    ] = ""
 
 
 class _Advisories(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,7 +231,7 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
     targets: list[Target] = []
     for index, target in enumerate(parsed.targets or ()):
         try:
-            targets.append(Target(target.python, target.platform))
+            targets.append(Target(target.python, target.platform, target.cuda))
         except ValueError as error:
             wrong(("targets", index), str(error))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", parsed.project):

@@ -4,6 +4,7 @@ The loader makes plain mappings, sequences and scalars only. Anchors and aliases
 nesting and very large documents are refused, so that a hostile file costs neither memory nor surprise.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from types import NoneType, UnionType
@@ -29,6 +30,7 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000
 
 _COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_ODD_ENDS = re.compile("[\x85\u2028\u2029]")
 T = TypeVar("T")
 Step = str | int
 _Fail = Callable[[str, "_Mark | None"], ConfigError]
@@ -151,6 +153,11 @@ def load_yaml(file: str, data: bytes) -> Document:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise fail(f"not UTF-8 (byte {error.start}): expected a YAML file", None) from None
+    if (odd := _ODD_ENDS.search(text)) is not None:
+        line = len(text[: odd.start()].splitlines()) or 1
+        name = f"U+{ord(odd[0]):04X}"
+        message = f"holds {name}, which some readers of YAML take for the end of a line, and others don't: remove it"
+        raise ConfigError([Problem(file=file, line=line, message=message)])
     loader = _Loader(text)
     try:
         _guard_events(text, fail)

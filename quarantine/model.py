@@ -225,6 +225,7 @@ class Package(msgspec.Struct, frozen=True, order=True):
 
 _LINUX = ("linux_", "manylinux", "musllinux_")
 _LATE_PATCH = 99
+_CUDA = re.compile(r"[1-9][0-9]?\.[0-9]{1,2}")
 _CONDA = {
     # platform -> (conda's name for it, the virtual packages of the oldest machine that the target stands for)
     "linux-x86_64": (
@@ -255,10 +256,14 @@ _MANYLINUX_ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 class Target(msgspec.Struct, frozen=True, order=True):
-    """What an environment is built for: a CPython minor version ("3.10") and one of the known platforms."""
+    """What an environment is built for: a CPython minor version ("3.10") and one of the known platforms.
+
+    `cuda` is the version of CUDA that the machine's driver has ("12.4"), "" for a machine without one.
+    """
 
     python: str
     platform: str
+    cuda: str = ""
 
     def __post_init__(self) -> None:
         major, dot, minor = self.python.partition(".")
@@ -266,9 +271,12 @@ class Target(msgspec.Struct, frozen=True, order=True):
             raise ValueError(f"{self.python!a} is not a Python version: expected one like 3.11")
         if self.platform not in _PLATFORMS:
             raise ValueError(f"{self.platform!a} is not a platform: expected one of {', '.join(_PLATFORMS)}")
+        if self.cuda and not _CUDA.fullmatch(self.cuda):
+            raise ValueError(f"{self.cuda!a} is not a version of CUDA: expected one like 12.4")
 
     def __str__(self) -> str:
-        return f"cp{self.python.replace('.', '')}-{self.platform}"
+        cuda = f"-cuda{self.cuda}" if self.cuda else ""
+        return f"cp{self.python.replace('.', '')}-{self.platform}{cuda}"
 
     @classmethod
     def parse(cls, text: str) -> "Target":
@@ -276,7 +284,8 @@ class Target(msgspec.Struct, frozen=True, order=True):
         interpreter, _, platform = text.partition("-")
         if not interpreter.startswith("cp3") or not platform:
             raise ValueError(f"{text!a} is not a target: expected one like cp311-linux-x86_64")
-        return cls(f"3.{interpreter[3:]}", platform)
+        platform, _, cuda = platform.partition("-cuda")
+        return cls(f"3.{interpreter[3:]}", platform, cuda)
 
     @classmethod
     def platforms(cls) -> tuple[str, ...]:
@@ -296,7 +305,8 @@ class Target(msgspec.Struct, frozen=True, order=True):
     @property
     def virtual_packages(self) -> tuple[tuple[str, str, str], ...]:
         """Name, version and build of conda's virtual packages on the oldest machine that the target stands for."""
-        return _CONDA[self.platform][1]
+        cuda = (("__cuda", self.cuda, "0"),) if self.cuda else ()
+        return (*cuda, *_CONDA[self.platform][1])
 
     @property
     def oci_platform(self) -> str:
@@ -496,7 +506,8 @@ class MatchSpec(msgspec.Struct, frozen=True, kw_only=True):
 class LockedCondaPackage(msgspec.Struct, frozen=True, kw_only=True):
     """A conda package that a lock pins. `platform` is conda's name of the one it is for ("linux-64"), None for any.
 
-    `url` is None where the lock gives name, version, build and sha256 only. `requires` are names, where the lock says so.
+    `url` is None where the lock gives name, version, build and sha256 only. Some installers hold a file to its md5 alone,
+    so that one counts, too. `requires` are names, where the lock says so.
     """
 
     name: str
@@ -506,6 +517,7 @@ class LockedCondaPackage(msgspec.Struct, frozen=True, kw_only=True):
     channel: str | None = None
     url: str | None = None
     sha256: Digest | None = None
+    md5: str | None = None
     requires: tuple[str, ...] = ()
     location: Location
 
@@ -586,10 +598,14 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     With `conda`, the Python distributions are installed into the environment that conda makes. `parts` are what a file
     builds in several steps or takes from other files, each resolved by itself: the environments of a Dockerfile's
     lines, the conda file of an Azure ML environment. `unreadable` says why a file that a folder holds can't be read.
+    `name` is what the file calls the environment, "" where it doesn't say. `python` is the CPython minor version that the
+    file itself brings, which then counts instead of the target's.
     """
 
     file: str
     format: str
+    name: str = ""
+    python: str | None = None
     requirements: tuple[Requirement, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     directives: tuple[Directive, ...] = ()
@@ -822,8 +838,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     `elsewhere` are URLs that the user's lock takes files from and that aren't on the host of the owner's files.
     `contradiction` says how two sources of evidence about the item disagree; empty where they don't.
     A conda package has its `record`, and `holds` are the Python distributions inside, None where its file list can't be
-    read (then `unread` says why). An image has its `image`, its version is its tag; `platforms` are those that its index
-    has children for ("linux/amd64"), empty where it has none. An Azure ML environment that is named has `curated`.
+    read (then `unread` says why). An image has its `image`, its version is its tag; `platforms` are those that there
+    is an image for ("linux/amd64"), empty where none was found. An Azure ML environment that is named has `curated`.
     """
 
     ecosystem: Ecosystem = Ecosystem.PYPI

@@ -153,10 +153,17 @@ class CondaFailed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CondaListing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the owner of a name lists of it: of the files asked for, those that are there."""
+    """What the owner of a name lists of it: of the files asked for, those that are there.
+
+    `twins` are the owner's records, for the target's platform and for none, that have name, version (as conda compares
+    them) and build of another one of `records`, and other bytes: conda asks by these, and can't tell them apart. They
+    may be among `records` themselves. A `.tar.bz2` that has its `.conda` beside it is the same build in the old format,
+    which no solver takes: it is in neither of both.
+    """
 
     owner: str | None
     records: tuple[CondaRecord, ...] = ()
+    twins: tuple[CondaRecord, ...] = ()
 
 
 class CondaCandidates(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,7 +225,7 @@ class CondaPackages(Protocol):
 
 
 class ResolvedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reference stands for: the digest of its manifest or index, with the platforms of an index's children."""
+    """What a reference stands for: the digest of its manifest or index, with every platform and the image for it."""
 
     digest: Digest
     media_type: str

@@ -94,11 +94,16 @@ class CondaWorld:
     broken: frozenset[str] = frozenset()
 
     def records(self, channel: str, name: str, target: Target | None = None) -> tuple[CondaRecord, ...]:
-        """What a channel has of a name (for a target: of its platform, and of none). UpstreamError when it is broken."""
+        """What a channel has of a name (for a target: of its platform, and of none). UpstreamError when it is broken.
+
+        A `.tar.bz2` with its `.conda` beside it isn't seen.
+        """
         if channel in self.broken:
             raise UpstreamError(f"{channel} is broken")
         subdirs = None if target is None else (target.conda_subdir, "noarch")
         packages = [p for p in self.channels[channel] if p.name == name and (subdirs is None or p.subdir in subdirs)]
+        new = {(p.subdir, p.version, p.build) for p in packages if p.kind == ".conda"}
+        packages = [p for p in packages if p.kind == ".conda" or (p.subdir, p.version, p.build) not in new]
         return tuple(package.record(channel) for package in packages)
 
     def owner(self, name: str, target: Target) -> str | None:
@@ -215,12 +220,14 @@ class FakeCondaSolver:
         return CondaSolution(records=tuple(chosen[name] for name in sorted(chosen)), owners=owners)
 
     def listed(self, wanted: Mapping[str, frozenset[Digest]], target: Target, tell: Tell) -> Mapping[str, CondaListing]:
-        """Owners, and of their records those that have one of the digests."""
+        """Owners, of their records those that have one of the digests, and the twins of these."""
         found: dict[str, CondaListing] = {}
         for name, digests in wanted.items():
             owner = self.world.owner(name, target)
             records = () if owner is None else self.world.records(owner, name, target)
-            found[name] = CondaListing(owner=owner, records=tuple(r for r in records if r.sha256 in digests))
+            asked = tuple(r for r in records if r.sha256 in digests)
+            twins = tuple(r for r in records if any(_are_twins(r, other) for other in asked))
+            found[name] = CondaListing(owner=owner, records=asked, twins=twins)
         return found
 
     def candidates(self, request: CondaCandidates, tell: Tell) -> tuple[CondaRecord, ...]:
@@ -280,6 +287,11 @@ class FakeCondaPackages:
 
 def _version(record: CondaRecord) -> Version:
     return parse_version(record.version)
+
+
+def _are_twins(one: CondaRecord, other: CondaRecord) -> bool:
+    same = (_version(one), one.build) == (_version(other), other.build)
+    return same and one.sha256 != other.sha256
 
 
 def _spec(text: str) -> tuple[str, SpecifierSet]:

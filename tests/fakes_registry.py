@@ -10,6 +10,7 @@ from quarantine.ports import ResolvedImage, Tell
 class FakeRegistry:
     """Holds what was pushed under its hosts; a tag is resolved once. `broken` ones answer every question with a failure.
 
+    An image whose configuration names no platform is no answer, either.
     Every reference that is asked for is kept in `asked`.
     """
 
@@ -17,7 +18,7 @@ class FakeRegistry:
         self.hosts = hosts
         self.broken = False
         self.asked: list[ImageReference] = []
-        self._images: dict[str, ResolvedImage] = {}
+        self._images: dict[str, Made] = {}
         self._known: dict[str, ResolvedImage | None] = {}
 
     def push(self, path: str, made: Made, *tags: str) -> Digest:
@@ -25,8 +26,8 @@ class FakeRegistry:
         for child in made.children:
             self.push(path, child)
         for host in self.hosts:
-            self._images[f"{host}/{path}@{made.digest}"] = made.resolved
-            self._images |= {f"{host}/{path}:{tag}": made.resolved for tag in tags}
+            self._images[f"{host}/{path}@{made.digest}"] = made
+            self._images |= {f"{host}/{path}:{tag}": made for tag in tags}
         return made.digest
 
     def resolve(self, reference: ImageReference, tell: Tell) -> ResolvedImage | None:
@@ -41,5 +42,8 @@ class FakeRegistry:
         if self.broken:
             raise UpstreamError(f"{name}: its registry does not answer")
         tell(f"asking {reference.host}")
-        self._known[name] = self._images.get(name)
+        made = self._images.get(name)
+        if made is not None and "unknown" in made.platform.values():
+            raise UpstreamError(f"{name}: its configuration doesn't say its platform")
+        self._known[name] = None if made is None else made.resolved
         return self._known[name]

@@ -275,6 +275,7 @@ def image(text: str, *, platform: str | None = None, digest: str | None = None, 
         version=named.tag,
         upstream=None if upstream is None else upstream.name,
         artifacts=() if upstream is None else (manifest,),
+        platforms=() if upstream is None else ("linux/amd64",),
         image=named,
         targets=(LINUX,),
     )

@@ -46,7 +46,7 @@ def sha256(data: bytes) -> Digest:
 class Made:
     """An image or an index: its manifest's bytes, the blobs it needs, and the manifests that an index lists.
 
-    `platform` is what an index says of it; `platforms` are those of an index, without attestations.
+    `platform` is what its configuration and an index say of it; `platforms` are those of an index, without attestations.
     """
 
     media_type: str
@@ -65,8 +65,10 @@ class Made:
     @property
     def resolved(self) -> ResolvedImage:
         """What a registry must resolve a reference to it to."""
+        own = (("/".join(self.platform.values()), self.digest),)
+        platforms = self.platforms if self.children else own
         return ResolvedImage(
-            digest=self.digest, media_type=self.media_type, size=len(self.manifest), platforms=self.platforms
+            digest=self.digest, media_type=self.media_type, size=len(self.manifest), platforms=platforms
         )
 
 

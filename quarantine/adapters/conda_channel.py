@@ -1,15 +1,15 @@
 """Conda packages where they lie: as little of each as tells what it holds, over HTTP, with a cache.
 
-Of a `.conda` file a few ranges are asked for; a `.tar.bz2` file is streamed until its file list has come. A range can't be
-held to the digest of the whole file, so the list is as good as the channel's server; where the whole file came, its
-sha256 is checked. What a server said counts for that server alone: the same digest elsewhere is asked for again.
+Of a `.conda` file a few ranges are asked for, and all of it only where its pkg member comes last; a `.tar.bz2` file is
+streamed to its end. A range can't be held to the digest of the whole file, so the list is as good as the channel's
+server; where the whole file came, its sha256 is checked. What a server said counts for that server alone: the same digest elsewhere is asked for again.
 """
 
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,8 +39,10 @@ MAX_METADATA_STREAM_BYTES = 256 * 1024 * 1024
 MAX_ENTRY_BYTES = 16 * 1024 * 1024
 STREAM_SECONDS = 600.0
 WORKERS = 8
-# what is left of a file after its list was found is worth reading when it is no more than this: then the digest counts
+# what is left of a file after its metadata was found is worth reading when it is no more than this: then the digest counts
 REST_BYTES = 1024 * 1024
+# the number goes up when packages are read more strictly: what was believed before is read again
+_CONTENTS, _METADATA = "conda-contents-2", "conda-metadata-2"
 _CHUNK_BYTES = 256 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
 
@@ -97,7 +99,7 @@ class CondaChannelPackages:
 
         UpstreamError when a channel doesn't answer.
         """
-        folder = self._folder("conda-contents")
+        folder = self._folder(_CONTENTS)
         found: dict[CondaRecord, CondaContents] = {}
         missing: list[CondaRecord] = []
         for record in dict.fromkeys(records):
@@ -125,7 +127,7 @@ class CondaChannelPackages:
 
         UpstreamError, IntegrityError when they can't be had.
         """
-        folder = self._folder("conda-metadata")
+        folder = self._folder(_METADATA)
         found: dict[str, bytes] = {}
         for name in names:
             cached = None if record.sha256 is None else read_cached(_path(folder, record, name), MAX_METADATA_BYTES)
@@ -166,12 +168,13 @@ class CondaChannelPackages:
                 last_modified = _date(answer)
                 if record.filename.endswith(".conda"):
                     with self._source(record, answer, MAX_PACKAGE_BYTES) as source:
-                        info = members(record.filename, source.size, source.read).info
-                    found = distributions(record, [info])
+                        parts = members(record.filename, source.size, source.read)
+                        with closing(_once(source, parts.pkg)) as pkg:
+                            found = distributions(record, [parts.info], pkg, info_last=parts.info_last)
                 else:
                     whole = _Whole(record, answer, MAX_PACKAGE_BYTES)
                     found = distributions(record, whole)
-                    whole.check()
+                    whole.check(everything=True)
         except (IntegrityError, _RefusedError) as error:
             return CondaContents(distributions=None, last_modified=last_modified, why=str(error))
         return CondaContents(distributions=found, last_modified=last_modified)
@@ -211,7 +214,7 @@ class CondaChannelPackages:
                 return _slice(file, start, end) if end <= here else self._range(record, start, end, size)
 
             def chunks(start: int, end: int) -> AbstractContextManager[Iterable[bytes]]:
-                return _pieces(file, start, end) if end <= here else self._streamed(record, start, end, size)
+                return _pieces(file, start, end) if end <= here else self._streamed(record, start, end, size, max_bytes)
 
             yield _Source(size=size, read=read, chunks=chunks)
 
@@ -223,8 +226,10 @@ class CondaChannelPackages:
         return answer.body
 
     @contextmanager
-    def _streamed(self, record: CondaRecord, start: int, end: int, size: int) -> Iterator[Iterable[bytes]]:
-        with self._get(record, (start, end), max_bytes=MAX_METADATA_STREAM_BYTES) as answer:
+    def _streamed(
+        self, record: CondaRecord, start: int, end: int, size: int, max_bytes: int
+    ) -> Iterator[Iterable[bytes]]:
+        with self._get(record, (start, end), max_bytes=max_bytes) as answer:
             if answer.status != 206 or _size(record, answer, start, end) != size:
                 raise UpstreamError(f"{record.filename}: its server changed its mind about ranges or its size")
             yield answer.chunks
@@ -349,9 +354,13 @@ class _Whole:
             yield chunk
         self._ended = True
 
-    def check(self) -> None:
-        """Holds the file to what the channel lists, if all of it came, or all but a little that is read now."""
-        if not self._ended and self._size is not None and self._size - self._count <= REST_BYTES:
+    def check(self, *, everything: bool = False) -> None:
+        """Holds the file to what the channel lists, if all of it came, or all but a little that is read now.
+
+        With `everything` the rest is read now, however much that is.
+        """
+        little = self._size is not None and self._size - self._count <= REST_BYTES
+        if not self._ended and (everything or little):
             for _ in self:
                 pass
         if self._ended:
@@ -404,6 +413,12 @@ def _date(answer: "Streamed") -> datetime | None:
         return None if found.tzinfo is None else found.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _once(source: _Source, span: tuple[int, int]) -> Generator[bytes]:
+    """A range of a file, which is asked for when the first of it is."""
+    with source.chunks(*span) as chunks:
+        yield from chunks
 
 
 def _slice(file: IO[bytes], start: int, end: int) -> bytes:

@@ -11,12 +11,20 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 from urllib.parse import urlencode
 
 import msgspec
 
-from quarantine.archive.image_manifest import ACCEPT, MAX_MANIFEST_BYTES, ImageIndex, parse_manifest
+from quarantine.archive.image_manifest import (
+    ACCEPT,
+    MAX_CONFIG_BYTES,
+    MAX_MANIFEST_BYTES,
+    ImageIndex,
+    ImageManifest,
+    parse_manifest,
+    parse_platform,
+)
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.model import Digest, ImageReference, is_loopback
 from quarantine.ports import ResolvedImage, Tell
@@ -100,28 +108,62 @@ class OciRegistry:
         if self._offline:
             raise UpstreamError(f"offline: what {name} is can't be asked: check it without --offline")
         tell(f"asking {reference.host} for {reference.path}")
-        response = self._manifest(reference.host, reference.path, asked)
-        found = None if self._is_absent(name, response) else _image(name, reference.digest, response)
+        response = self._get(reference, f"manifests/{asked}", headers={"Accept": ACCEPT}, max_bytes=MAX_MANIFEST_BYTES)
+        found = None if self._is_absent(name, response) else self._image(name, reference, response)
         self._known[name] = found
         if found is not None:
             self._known[f"{reference.name}@{found.digest}"] = found
         return found
 
-    def _manifest(self, host: str, path: str, asked: str) -> "Response":
+    def _get(
+        self,
+        reference: ImageReference,
+        asked: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        to_public: bool = False,
+    ) -> "Response":
         """The registry's answer: without saying who asks, unless it wants to know (and then with what it gave last)."""
-        url = f"{self._base(host)}/v2/{path}/manifests/{asked}"
-        headers = {"Accept": ACCEPT}
+        host, path = reference.host, reference.path
+        url = f"{self._base(host)}/v2/{path}/{asked}"
         known = self._authorizations.get((host, path))
-        first = self._http.get(
-            url, headers=headers if known is None else {**headers, "Authorization": known}, max_bytes=MAX_MANIFEST_BYTES
-        )
+        said = headers if known is None else {**headers, "Authorization": known}
+        first = self._http.get(url, headers=said, max_bytes=max_bytes, to_public=to_public)
         if first.status != 401:
             return first
         authorization = self._authorization(host, path, first)
-        second = self._http.get(url, headers={**headers, "Authorization": authorization}, max_bytes=MAX_MANIFEST_BYTES)
+        said = {**headers, "Authorization": authorization}
+        second = self._http.get(url, headers=said, max_bytes=max_bytes, to_public=to_public)
         if second.status == 200:
             self._authorizations[host, path] = authorization
         return second
+
+    def _image(self, name: str, reference: ImageReference, response: "Response") -> ResolvedImage:
+        """What the manifest in an answer says, with the platform of the only image where it is no index."""
+        digest = _digest(name, reference.digest, response)
+        manifest = parse_manifest(name, response.headers.get("Content-Type", ""), response.body)
+        match manifest:
+            case ImageIndex():
+                platforms = tuple((child.platform, child.digest) for child in manifest.children)
+            case ImageManifest():
+                platforms = ((self._platform(name, reference, manifest.config), digest),)
+            case _:
+                assert_never(manifest)
+        return ResolvedImage(
+            digest=digest, media_type=manifest.media_type, size=len(response.body), platforms=platforms
+        )
+
+    def _platform(self, name: str, reference: ImageReference, config: Digest) -> str:
+        """What a single image is for: only its configuration says so, a blob, which registries may keep elsewhere."""
+        response = self._get(reference, f"blobs/{config}", headers={}, max_bytes=MAX_CONFIG_BYTES, to_public=True)
+        if response.status != 200:
+            expected = "expected its configuration, which says its platform"
+            raise UpstreamError(f"{name}: {response.url} answered {response.status}: {expected}")
+        found = _sha256(response.body)
+        if found != config:
+            raise IntegrityError(f"{name}: its configuration is {config}, the registry's bytes have the digest {found}")
+        return parse_platform(name, response.body)
 
     def _is_absent(self, name: str, response: "Response") -> bool:
         """Whether the registry says that it has no such image; a bare 404 may come from anything in between."""
@@ -227,22 +269,19 @@ def _is_sha256(digest: Digest) -> bool:
     return digest.algorithm == "sha256" and re.fullmatch(r"[0-9a-f]{64}", digest.hex) is not None
 
 
-def _image(name: str, expected: Digest | None, response: "Response") -> ResolvedImage:
-    """The manifest in an answer, once its bytes are those of every digest that is given for them."""
-    digest = Digest.sha256(hashlib.sha256(response.body).hexdigest())
+def _sha256(data: bytes) -> Digest:
+    return Digest.sha256(hashlib.sha256(data).hexdigest())
+
+
+def _digest(name: str, expected: Digest | None, response: "Response") -> Digest:
+    """The digest of a manifest's bytes, which must be every one that is given for them."""
+    digest = _sha256(response.body)
     if expected is not None and digest != expected:
         raise IntegrityError(f"{name}: the registry's bytes have the digest {digest}")
     said = response.headers.get("Docker-Content-Digest")
     if said is not None and said != str(digest):
         raise IntegrityError(f"{name}: the registry says that its digest is {said[:100]!a}, its bytes have {digest}")
-    manifest = parse_manifest(name, response.headers.get("Content-Type", ""), response.body)
-    children = manifest.children if isinstance(manifest, ImageIndex) else ()
-    return ResolvedImage(
-        digest=digest,
-        media_type=manifest.media_type,
-        size=len(response.body),
-        platforms=tuple((child.platform, child.digest) for child in children),
-    )
+    return digest
 
 
 def _codes(body: bytes) -> frozenset[str]:

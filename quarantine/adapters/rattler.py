@@ -4,12 +4,20 @@ The worker (`rattler_worker`) gets specs that are rendered from parsed values, t
 user's conda settings: no configuration files, no CONDA_* or RATTLER_* variables, neither netrc nor keychain (HOME is an
 empty folder). Logins reach it on stdin. What it answers is the channels' word, and is parsed here record by record.
 
+py-rattler itself follows the redirects of a configured channel, and the address of the shards that its index names, to
+any host: what comes from there counts as the channel's. `io.guard.child_network` keeps it from asking anybody but the
+policy's loopback hosts without encryption. A login goes to the repodata files of its own channel only (which for its
+sake has no shards), and with a redirect only within its origin. What a worker may write and hold in memory is limited,
+so that a small file can't unpack to a large one at will; what one leaves half-written is removed.
+
 It does not judge: that a record's channel doesn't own its name is said, not refused.
 """
 
+import contextlib
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["RattlerSolver"]
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = 1024**3
+MAX_MEMORY_BYTES = 8 * 1024**3
 MAX_EXPLANATION = 2000
 # Isolated Python, without site-packages and what may be run from there: it is told where the packages are.
 _BOOT = "import sys; sys.path += sys.argv[1:]; from quarantine.adapters.rattler_worker import main; main()"
@@ -67,6 +77,7 @@ class _Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 class _Listing(msgspec.Struct, frozen=True, tag="listing"):
     records: tuple[_Record, ...]
+    twins: tuple[_Record, ...]
     owners: dict[str, int]
 
 
@@ -87,7 +98,8 @@ class RattlerSolver:
 
     `upstream_of` says which upstream stands behind a channel as users write it; without it that is the one of that name
     or URL. `logins` are user and password by upstream name. `environ` is what the process environment says of
-    certificates and proxies. With `offline` only what is in the cache counts.
+    certificates and proxies. With `offline` only what is in the cache counts. No file of a channel may be larger than
+    `max_file_bytes`, unpacked; a worker that needs more than `max_memory_bytes` ends.
     """
 
     def __init__(
@@ -100,6 +112,8 @@ class RattlerSolver:
         upstream_of: Callable[[str], str | None] | None = None,
         time_limit_seconds: float = 90,
         offline: bool = False,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
     ) -> None:
         conda = [upstream for upstream in upstreams if upstream.type is Ecosystem.CONDA]
         self._url_by_name = {upstream.name: upstream.url for upstream in conda if upstream.url is not None}
@@ -110,6 +124,7 @@ class RattlerSolver:
         self._logins = logins
         self._time_limit = time_limit_seconds
         self._offline = offline
+        self._limits = {"file_bytes": max_file_bytes, "memory_bytes": max_memory_bytes}
 
     def solve(self, request: CondaRequest, tell: Tell) -> CondaSolution | CondaFailed:
         """One solution under strict channel priority, or why there is none. UpstreamError when a channel fails."""
@@ -139,7 +154,7 @@ class RattlerSolver:
         return CondaSolution(records=records, owners=owners)
 
     def listed(self, wanted: Mapping[str, frozenset[Digest]], target: Target, tell: Tell) -> Mapping[str, CondaListing]:
-        """For every name its owner, and the owner's records of it that have one of the digests. UpstreamError."""
+        """For every name its owner, its records that have one of the digests, and their twins. UpstreamError."""
         if not wanted:
             return {}
         tell(f"looking up {len(wanted)} conda packages in their channels")
@@ -147,15 +162,16 @@ class RattlerSolver:
         answer = self._ask({"type": "listed", "wanted": hexes}, target)
         if not isinstance(answer, _Listing):
             raise _unreadable("expected a listing")
-        found: dict[str, list[CondaRecord]] = {}
-        for record in answer.records:
-            if answer.owners.get(record.name) != record.source:
-                raise _unreadable("expected records of owners only")
-            found.setdefault(record.name, []).append(self._parsed(record, target))
+        if any(answer.owners.get(record.name) != record.source for record in (*answer.records, *answer.twins)):
+            raise _unreadable("expected records of owners only")
+        records = [self._parsed(record, target) for record in answer.records]
+        twins = [self._parsed(record, target) for record in answer.twins]
         owners = {name: self._names[place] for name, place in answer.owners.items()}
         return {
             name: CondaListing(
-                owner=owners.get(name), records=tuple(r for r in found.get(name, ()) if r.sha256 in digests)
+                owner=owners.get(name),
+                records=tuple(r for r in records if r.name == name and r.sha256 in digests),
+                twins=tuple(r for r in twins if r.name == name),
             )
             for name, digests in wanted.items()
         }
@@ -223,10 +239,11 @@ class RattlerSolver:
             "virtual": target.virtual_packages,
             "cache_dir": str(private_folder(folder)),
             "offline": self._offline,
+            **self._limits,
             # the rest is for the interpreter to start, and for the worker to say whose fault it was
             "seconds": self._time_limit - min(5.0, self._time_limit / 2),
         }
-        with tempfile.TemporaryDirectory(prefix="quarantine-") as home:
+        with _tidied(folder), tempfile.TemporaryDirectory(prefix="quarantine-") as home:
             environment = child_network(self._environ, self._url_by_name.values())
             try:
                 done = run(
@@ -239,7 +256,7 @@ class RattlerSolver:
                 )
             except UpstreamError as error:
                 raise UpstreamError(f"conda's solver failed: {error}") from error
-        answer = _answer(done)
+        answer = _answer(done, self._names)
         if isinstance(answer, _Error):
             raise UpstreamError(self._complaint(answer))
         return answer
@@ -296,16 +313,43 @@ def _folders() -> list[str]:
     return list(found)
 
 
-def _answer(done: "Completed") -> _Answer:
+@contextlib.contextmanager
+def _tidied(folder: Path) -> Iterator[None]:
+    """A turn of a worker. Before and after it the cache is tidied, unless another one is at work there."""
+    import fcntl  # noqa: PLC0415  # only a solve needs it
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _tidy(folder, descriptor)
+        # without locks (some network file systems have none) nothing is taken away
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        _tidy(folder, descriptor)
+        os.close(descriptor)
+
+
+def _tidy(folder: Path, descriptor: int) -> None:
+    import fcntl  # noqa: PLC0415  # only a solve needs it
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for half_written in folder.glob(".tmp*"):
+            half_written.unlink()
+
+
+def _answer(done: "Completed", names: Iterable[str]) -> _Answer:
     """What the worker wrote. That stands once it is whole, also when a signal ended the process after it."""
     try:
         answer: _Answer = msgspec.json.decode(done.stdout, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         said = _clean(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])[:300]
-        raise _unreadable(f"the worker ended with {how}" + (f" and said {said!a}" if said else "")) from error
+        ended = f"the worker for {' or '.join(names)} ended with {how}"
+        raise _unreadable(ended + (f" and said {said!a}" if said else "")) from error
     if done.returncode > 0:
-        raise _unreadable(f"the worker ended with status {done.returncode}")
+        raise _unreadable(f"the worker for {' or '.join(names)} ended with status {done.returncode}")
     return answer
 
 

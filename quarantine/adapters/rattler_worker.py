@@ -10,6 +10,8 @@ import base64
 import json
 import os
 import re
+import resource
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,7 @@ from rattler.repo_data.gateway import SourceConfig
 __all__ = ["main"]
 
 MAX_CANDIDATES = 200
+REPODATA_ENDINGS = ("", ".zst", ".bz2")
 RETRIES = 2
 GRACE_SECONDS = 0.5
 UNSATISFIABLE = "Cannot solve the request because of:"
@@ -84,7 +87,10 @@ class Candidates(TypedDict):
 
 
 class Request(TypedDict):
-    """What is asked, of which channels, and within what limits. `virtual` packages are name, version and build."""
+    """What is asked, of which channels, and within what limits. `virtual` packages are name, version and build.
+
+    Each file that is written has at most `file_bytes`, unpacked; this process has at most `memory_bytes` of its own.
+    """
 
     ask: Solve | Listed | Candidates
     sources: list[Source]
@@ -93,6 +99,8 @@ class Request(TypedDict):
     cache_dir: str
     offline: bool
     seconds: float
+    file_bytes: int
+    memory_bytes: int
 
 
 # --- the channels -----------------------------------------------------------------------------------------------------
@@ -109,27 +117,43 @@ class Channels:
         self._reading: dict[int, asyncio.Task[frozenset[str]]] = {}
         self.urls = [f"{source['url'].rstrip('/')}/" for source in request["sources"]]
         self.places = {channel.base_url: place for place, channel in enumerate(self.channels)}
+        self._logins = self._places_of_logins()
         action = "force-cache-only" if request["offline"] else "cache-or-fetch"
         middlewares = [RetryMiddleware(RETRIES), AddHeadersMiddleware(self._headers)]
         # no middleware that looks for logins by itself: neither keychain nor netrc
         client = rattler.Client(middlewares, timeout=max(1, int(request["seconds"])))  # type: ignore[arg-type]  # its lists are invariant
         self.gateway = rattler.Gateway(
             cache_dir=request["cache_dir"],  # type: ignore[arg-type]  # a string will do
-            default_config=SourceConfig(cache_action=action),  # type: ignore[arg-type]  # one of its literals
+            # shards lie where the channel says, maybe on another port of the same host
+            per_channel_config={
+                channel.base_url: SourceConfig(cache_action=action, sharded_enabled=source["login"] is None)  # type: ignore[arg-type]  # one of its literals
+                for channel, source in zip(self.channels, self.sources, strict=True)
+            },
             client=client,
         )
 
+    def _places_of_logins(self) -> dict[tuple[str, str], str]:
+        """Host and path of each file that a login may be sent for, with the login as a header.
+
+        A request is told by these alone, without scheme and port, so they must be one source's. Any other address that
+        a channel names (its own shards, or those of another channel on this one's host) is asked without a login.
+        """
+        found: dict[tuple[str, str], str | None] = {}
+        for channel, source in zip(self.channels, self.sources, strict=True):
+            login = source["login"]
+            header = None if login is None else f"Basic {base64.b64encode(':'.join(login).encode()).decode('ascii')}"
+            # as rattler writes it, which is what it asks for
+            parts = urlsplit(channel.base_url)
+            for subdir in self.subdirs:
+                for ending in REPODATA_ENDINGS:
+                    place = (parts.hostname or "", f"{parts.path.rstrip('/')}/{subdir}/repodata.json{ending}")
+                    found[place] = header if found.get(place, header) == header else None
+        return {place: header for place, header in found.items() if header is not None}
+
     def _headers(self, host: str, path: str) -> dict[str, str]:
-        """The login of the source that a request is for. Hosts come without their port; redirects don't come here."""
-        best: tuple[int, tuple[str, str] | None] = (0, None)
-        for source in self.sources:
-            parts = urlsplit(source["url"])
-            prefix = f"{parts.path.rstrip('/')}/"
-            if parts.hostname == host.lower() and path.startswith(prefix) and len(prefix) > best[0]:
-                best = (len(prefix), source["login"])
-        if best[1] is None:
-            return {}
-        return {"Authorization": "Basic " + base64.b64encode(":".join(best[1]).encode()).decode("ascii")}
+        """What a request is sent with. Redirects don't come here: they keep the header within their origin only."""
+        header = self._logins.get((host.lower().strip("[]"), path))
+        return {} if header is None else {"Authorization": header}
 
     async def names(self, place: int) -> frozenset[str]:
         """The names that a source has anything of."""
@@ -183,8 +207,14 @@ async def answer(request: Request) -> dict[str, object]:
     else:
         answering, names = _candidates(ask, request, channels), [ask["name"]]
     blamed: Iterable[int] = ()
+    task = asyncio.ensure_future(answering)
+    # Python ignores the signal, so that rattler would find out by itself, and begin anew three times
+    asyncio.get_running_loop().add_signal_handler(signal.SIGXFSZ, task.cancel)
     try:
-        return await asyncio.wait_for(answering, request["seconds"])
+        return await asyncio.wait_for(task, request["seconds"])
+    except asyncio.CancelledError:
+        text = f"a file of it is larger than {request['file_bytes']} bytes, unpacked"
+        blamed = await _unread(channels, ()) or channels.asked
     except TimeoutError:
         text = f"not done within {request['seconds']:g} s"
         blamed = await _unread(channels, ())
@@ -267,13 +297,26 @@ async def _solution(
 async def _listed(ask: Listed, channels: Channels) -> dict[str, object]:
     owners = await channels.owners(dict.fromkeys(ask["wanted"], len(channels.channels)))
     records: list[dict[str, object]] = []
+    twins: list[dict[str, object]] = []
     for place in sorted(set(owners.values())):
         found = await channels.records(place, [name for name, owner in owners.items() if owner == place])
+        by_build: dict[tuple[str, str], list[rattler.RepoDataRecord]] = {}
         for record in found:
             digest = record.sha256
             if digest is not None and digest.hex() in ask["wanted"].get(record.name.normalized, ()):
                 records.append(_record(record, channels))
-    return {"type": "listing", "records": records, "owners": owners}
+                by_build.setdefault((record.name.normalized, str(record.build)), []).append(record)
+        for record in found:
+            asked = by_build.get((record.name.normalized, str(record.build)), ())
+            if any(_is_twin(record, other) for other in asked):
+                twins.append(_record(record, channels))
+    return {"type": "listing", "records": records, "twins": twins, "owners": owners}
+
+
+def _is_twin(record: rattler.RepoDataRecord, other: rattler.RepoDataRecord) -> bool:
+    """Whether conda can't tell it from the other one, of the same name and build: 1.0 and 1.0.0 are one version."""
+    same = rattler.Version(str(record.version)) == rattler.Version(str(other.version))
+    return same and record.sha256 != other.sha256
 
 
 async def _candidates(ask: Candidates, request: Request, channels: Channels) -> dict[str, object]:
@@ -361,9 +404,21 @@ async def _reads(channels: Channels, place: int, names: Sequence[str]) -> bool:
     return True
 
 
+def _limit(which: int, limit: int) -> None:
+    """Takes the limit of a resource down, never up."""
+    soft, hard = resource.getrlimit(which)
+    known = [other for other in (soft, hard) if other != resource.RLIM_INFINITY]
+    resource.setrlimit(which, (min([limit, *known]), hard))
+
+
 def main() -> None:
     """Answers the request on stdin; ends the process."""
     request: Request = json.loads(sys.stdin.buffer.read())
+    _limit(resource.RLIMIT_FSIZE, request["file_bytes"])
+    # not the address space, of which threads reserve much that nobody uses; this counts what they can write to
+    _limit(resource.RLIMIT_DATA, request["memory_bytes"])
+    # a process that dies of these leaves no image of itself, with the logins in it
+    _limit(resource.RLIMIT_CORE, 0)
     text = json.dumps(asyncio.run(answer(request)))
     sys.stdout.buffer.write(text.encode("ascii"))
     sys.stdout.buffer.flush()

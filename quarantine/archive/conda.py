@@ -1,41 +1,35 @@
 """What a conda package says it holds: the Python distributions in its file list, and their core metadata.
 
-Of a `.conda` file the info member is read, of a `.tar.bz2` file so much as it takes until the list has come. Members of the
-tar file are looked at as they pass by, nothing is unpacked. What is installed is what the file list names
-(`info/paths.json`, in old packages `info/files`), so the list is what counts.
+Of a `.conda` file the info member is read, and the pkg member only where a list in that could count; a `.tar.bz2` file is
+read to its end. What is installed is what the file list names (`info/paths.json`, in old packages `info/files`), so the
+list is what counts, and there must be one alone.
 
 Source: conda's package specification; the binary distribution format and setuptools' formats for the names.
 """
 
-import bz2
-import io
 import re
 import tarfile
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import Protocol
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import closing
 
 import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from quarantine.archive.conda_tar import FILES, INDEX, MAX_ENTRIES, PATHS, SEPARATOR, Part, content, readable, walk
 from quarantine.archive.metadata import MAX_METADATA_BYTES
 from quarantine.errors import IntegrityError
 from quarantine.model import CondaRecord, Package, parse_name, parse_version
 
 __all__ = ["distributions", "metadata"]
 
-MAX_INFO_BYTES = 64 * 1024 * 1024
 MAX_LIST_BYTES = 32 * 1024 * 1024
 MAX_INDEX_BYTES = 1024 * 1024
-MAX_ENTRIES = 100_000
 MAX_DISTRIBUTIONS = 1000
-MAX_RATIO = 50
-# what `tarfile` may read, all at once, before it names the next member
-MAX_HEADER_BYTES = 256 * 1024
 
 _MAX_STEM = 255
-_SEPARATOR = re.compile(r"[/\\]")
+# what Python runs or imports from a site-packages folder; a .pth file can hold code too
+_MODULES = (".py", ".pyc", ".pyd", ".so", ".pth", ".egg")
 _EGG_PYTHON = re.compile(r"-py[0-9](?:\.[0-9]{1,3})?(?:-[a-z].*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -61,82 +55,129 @@ class _Paths(msgspec.Struct, frozen=True):
     paths_version: int
 
 
-_INDEX, _PATHS, _FILES = "info/index.json", "info/paths.json", "info/files"
-_LIMITS = {_INDEX: MAX_INDEX_BYTES, _PATHS: MAX_LIST_BYTES, _FILES: MAX_LIST_BYTES}
+_LIMITS = {INDEX: MAX_INDEX_BYTES, PATHS: MAX_LIST_BYTES, FILES: MAX_LIST_BYTES}
 
 
-def distributions(record: CondaRecord, chunks: Iterable[bytes]) -> tuple[Package, ...]:
+def distributions(
+    record: CondaRecord, chunks: Iterable[bytes], pkg: Iterable[bytes] = (), *, info_last: bool = True
+) -> tuple[Package, ...]:
     """The Python distributions that a package holds by its own file list: each once, sorted; vendored ones too.
 
-    `chunks` are the bytes of the info member of a `.conda` file, or of a whole `.tar.bz2` file, which are asked for
-    until the list has come. IntegrityError when there is no list that can be read, when it has what looks like a
-    distribution and isn't a valid one, and when the package says that it is another than the channel lists.
+    `chunks` are the bytes of the info member of a `.conda` file, or of a whole `.tar.bz2` file. `pkg` are those of the pkg
+    member of a `.conda` file, which are asked for when a list in that would count: where it comes after the info member
+    (`info_last` is False), and where that has no `info/paths.json`.
+
+    IntegrityError when there is no list that can be read, or a second one; when it has what looks like a distribution
+    and isn't a valid one, leaves out one that is there, or names Python modules and no distribution; and when the
+    package says that it is another than the channel lists.
     """
-    found: dict[str, bytes] = {}
-    whole = record.filename.endswith(".conda")
-    with _readable(record.filename), closing(_walk(record.filename, chunks, info=whole)) as walk:
-        for path, tar, member in walk:
-            name = path.lower()
-            if name not in _LIMITS:
-                continue
-            if name in found:
-                raise IntegrityError(f"{record.filename}: it has {name} twice")
-            found[name] = _content(record.filename, tar, member, _LIMITS[name])
-            # the whole of an info member is read, so that a second list in it is seen
-            if not whole and {_INDEX, _PATHS} <= found.keys():
-                break
-    _check_index(record, found.get(_INDEX))
-    if _PATHS in found:
-        paths = _of_json(record.filename, found[_PATHS])
-    elif _FILES in found:
-        paths = _of_lines(record.filename, found[_FILES])
+    filename = record.filename
+    part = Part.INFO if filename.endswith(".conda") else Part.WHOLE
+    lists: dict[str, bytes] = {}
+    there: dict[str, str] = {}
+    links: set[str] = set()
+    with readable(filename):
+        _look(filename, walk(filename, chunks, part, links), lists, there)
+    _check_index(record, lists.get(INDEX))
+    if PATHS in lists:
+        paths = _of_json(filename, lists[PATHS])
+    elif FILES in lists:
+        paths = _of_lines(filename, lists[FILES])
     else:
-        raise IntegrityError(f"{record.filename}: it has no file list ({_PATHS} or {_FILES})")
-    return _distributions(record.filename, paths)
+        raise IntegrityError(f"{filename}: it has no file list ({PATHS} or {FILES})")
+    if part is Part.INFO and not (info_last and PATHS in lists):
+        with readable(filename):
+            _look(filename, walk(filename, pkg, Part.PKG, links), lists, there)
+    found = _distributions(filename, paths)
+    for name, path in there.items():
+        if name not in found:
+            raise IntegrityError(f"{filename}: its file list leaves out {path[:100]!a}, which is there")
+    if not found and any(map(_is_module, paths)):
+        raise IntegrityError(f"{filename}: it has Python modules and no distribution to know them by")
+    # versions that are equal count once, in the spelling that came first
+    return tuple(sorted(dict.fromkeys(found.values())))
+
+
+def _look(
+    filename: str,
+    walked: Generator[tuple[str, tarfile.TarFile, tarfile.TarInfo]],
+    lists: dict[str, bytes],
+    there: dict[str, str],
+) -> None:
+    """Takes the file lists of a tar file, and a path of each distribution in a site-packages folder that is there."""
+    with closing(walked) as members:
+        for path, tar, member in members:
+            name = path.casefold()
+            if name in lists:
+                raise IntegrityError(f"{filename}: it has {name} twice")
+            if name in _LIMITS:
+                lists[name] = content(filename, tar, member, _LIMITS[name])
+            elif not member.isdir() and not name.startswith("info/") and "site-packages" in name:
+                for part_name in _in_site_packages(path):
+                    there.setdefault(part_name, path)
+                if len(there) > MAX_DISTRIBUTIONS:
+                    raise IntegrityError(f"{filename}: it holds more than {MAX_DISTRIBUTIONS} distributions")
+
+
+def _in_site_packages(path: str) -> list[str]:
+    """The parts of a path that stand for distributions there."""
+    parts = path.split("/")
+    lowered = path.casefold().split("/")
+    return [
+        part
+        for number, part in enumerate(parts)
+        if _stem(parts, number) is not None and "site-packages" in lowered[:number]
+    ]
+
+
+def _is_module(path: str) -> bool:
+    lowered = path.casefold()
+    return lowered.endswith(_MODULES) and "site-packages" in SEPARATOR.split(lowered)[:-1]
 
 
 def _check_index(record: CondaRecord, data: bytes | None) -> None:
     if data is None:
-        raise IntegrityError(f"{record.filename}: it has no {_INDEX}")
+        raise IntegrityError(f"{record.filename}: it has no {INDEX}")
     try:
         said = msgspec.json.decode(data, type=_Index)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"{record.filename}: {_INDEX} can't be read: {str(error)[:200]}") from error
+        raise IntegrityError(f"{record.filename}: {INDEX} can't be read: {str(error)[:200]}") from error
     if (said.name, said.version, said.build) != (record.name, record.version, record.build):
         itself = f"{said.name[:80]!a} {said.version[:80]!a} {said.build[:80]!a}"
         listed = f"{record.name!a} {record.version!a} {record.build!a}"
-        raise IntegrityError(f"{record.filename}: {_INDEX} says it is {itself}, the channel lists it as {listed}")
+        raise IntegrityError(f"{record.filename}: {INDEX} says it is {itself}, the channel lists it as {listed}")
 
 
 def _of_json(filename: str, data: bytes) -> list[str]:
     # each path is an object of its own; counted before anything is made of them
     if data.count(b"{") > 2 * MAX_ENTRIES:
-        raise IntegrityError(f"{filename}: {_PATHS} lists more than {MAX_ENTRIES} paths")
+        raise IntegrityError(f"{filename}: {PATHS} lists more than {MAX_ENTRIES} paths")
     try:
         found = msgspec.json.decode(data, type=_Paths)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"{filename}: {_PATHS} can't be read: {str(error)[:200]}") from error
+        raise IntegrityError(f"{filename}: {PATHS} can't be read: {str(error)[:200]}") from error
     if found.paths_version != 1:
-        raise IntegrityError(f"{filename}: {_PATHS} is of version {found.paths_version}, expected 1")
+        raise IntegrityError(f"{filename}: {PATHS} is of version {found.paths_version}, expected 1")
     return [entry.path for entry in found.paths]
 
 
 def _of_lines(filename: str, data: bytes) -> list[str]:
     if data.count(b"\n") > MAX_ENTRIES:
-        raise IntegrityError(f"{filename}: {_FILES} lists more than {MAX_ENTRIES} paths")
+        raise IntegrityError(f"{filename}: {FILES} lists more than {MAX_ENTRIES} paths")
     try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
-        raise IntegrityError(f"{filename}: {_FILES} is not UTF-8") from error
+        raise IntegrityError(f"{filename}: {FILES} is not UTF-8") from error
     return [line.removesuffix("\r") for line in lines if line.strip()]
 
 
-def _distributions(filename: str, paths: Collection[str]) -> tuple[Package, ...]:
+def _distributions(filename: str, paths: Collection[str]) -> dict[str, Package]:
+    """What a file list names, by the part of a path that stands for it."""
     if len(paths) > MAX_ENTRIES:
         raise IntegrityError(f"{filename}: its file list has more than {MAX_ENTRIES} paths")
     found: dict[str, Package] = {}
     for path in paths:
-        parts = _SEPARATOR.split(path)
+        parts = SEPARATOR.split(path)
         if not parts[0] or ".." in parts:
             raise IntegrityError(f"{filename}: {path[:100]!a} in its file list is no path inside an environment")
         for number, part in enumerate(parts):
@@ -151,8 +192,7 @@ def _distributions(filename: str, paths: Collection[str]) -> tuple[Package, ...]
                 ) from error
             if len(found) > MAX_DISTRIBUTIONS:
                 raise IntegrityError(f"{filename}: it holds more than {MAX_DISTRIBUTIONS} distributions")
-    # versions that are equal count once, in the spelling that came first
-    return tuple(sorted(dict.fromkeys(found.values())))
+    return found
 
 
 def _stem(parts: list[str], number: int) -> str | None:
@@ -210,16 +250,17 @@ def metadata(
     `chunks` are the bytes of the pkg member of a `.conda` file, or of a whole `.tar.bz2` file, which are asked for until
     all was found. IntegrityError when the package can't be read, lacks one, or has one larger than 1 MiB.
     """
+    part = Part.PKG if record.filename.endswith(".conda") else Part.WHOLE
     best: dict[NormalizedName, tuple[bool, bytes]] = {}
-    with _readable(record.filename), closing(_walk(record.filename, chunks, info=False)) as walk:
-        for path, tar, member in walk:
+    with readable(record.filename), closing(walk(record.filename, chunks, part, set())) as members:
+        for path, tar, member in members:
             if member.isdir():
                 continue
             name, vendored = _described(path)
             # the first one that isn't vendored stays
             if name is None or name not in names or (name in best and best[name][0] <= vendored):
                 continue
-            best[name] = vendored, _content(record.filename, tar, member, MAX_METADATA_BYTES)
+            best[name] = vendored, content(record.filename, tar, member, MAX_METADATA_BYTES)
             if len(best) == len(set(names)) and not any(vendored for vendored, _ in best.values()):
                 break
     missing = sorted(set(names) - best.keys())
@@ -248,127 +289,3 @@ def _described(path: str) -> tuple[NormalizedName | None, bool]:
     except ValueError:
         return None, False
     return name, [part.lower() for part in parts[:number][-1:]] != ["site-packages"]
-
-
-# --- tar files that pass by -------------------------------------------------------------------------------------------
-
-
-class _Library(Protocol):
-    """What is used of `conda_package_streaming.package_streaming`, which ships no types."""
-
-    zstd: "_Zstd"
-
-    def tar_generator(self, fileobj: "_Meter") -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]: ...
-
-
-class _Zstd(Protocol):
-    ZstdError: type[Exception]
-
-    def open(self, file: "_Fed") -> io.BufferedIOBase: ...
-
-
-def _library() -> _Library:
-    from conda_package_streaming import (  # type: ignore[import-untyped]  # noqa: PLC0415  # few checks read packages
-        package_streaming,
-    )
-
-    library: _Library = package_streaming
-    return library
-
-
-class _Fed(io.RawIOBase):
-    """A file of chunks that are asked for as they are needed; `count` bytes were given away."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        super().__init__()
-        self._chunks = iter(chunks)
-        self._rest = b""
-        self.count = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, none at the end."""
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        data, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
-        self.count += len(data)
-        return data
-
-
-class _Meter:
-    """What comes out of a decompressor, until it is more than `allowed` or out of proportion to what went in."""
-
-    def __init__(self, filename: str, stream: io.BufferedIOBase, fed: _Fed) -> None:
-        self._filename = filename
-        self._stream = stream
-        self._fed = fed
-        self._count = 0
-        self.allowed = MAX_HEADER_BYTES
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes. IntegrityError when that is too much."""
-        data = self._stream.read(size)
-        self._count += len(data)
-        if self._count > self.allowed:
-            raise IntegrityError(f"{self._filename}: a header of a member is larger than {MAX_HEADER_BYTES} bytes")
-        if self._count > MAX_INFO_BYTES and self._count > MAX_RATIO * self._fed.count:
-            raise IntegrityError(f"{self._filename}: it unpacks to more than {MAX_RATIO} times its size")
-        return data
-
-
-def _walk(
-    filename: str, chunks: Iterable[bytes], *, info: bool
-) -> Generator[tuple[str, tarfile.TarFile, tarfile.TarInfo]]:
-    """The members of a compressed tar file, as they pass by, each with its path in plain form.
-
-    conda's own library could open the package itself; but what comes out of the decompressor must be counted before
-    `tarfile` takes it, which keeps whole headers, of any length, in memory.
-    """
-    library = _library()
-    fed = _Fed(chunks)
-    with library.zstd.open(fed) if filename.endswith(".conda") else bz2.open(fed) as stream:
-        meter = _Meter(filename, stream, fed)
-        with closing(library.tar_generator(meter)) as found:
-            for number, (tar, member) in enumerate(found, 1):
-                end = member.offset_data + member.size
-                if number > MAX_ENTRIES:
-                    raise IntegrityError(f"{filename}: it has more than {MAX_ENTRIES} members")
-                if member.size < 0:
-                    raise IntegrityError(f"{filename}: its member {member.name[:100]!a} has {member.size} bytes")
-                if info and end > MAX_INFO_BYTES:
-                    raise IntegrityError(f"{filename}: its info member unpacks to more than {MAX_INFO_BYTES} bytes")
-                meter.allowed = end + MAX_HEADER_BYTES
-                yield _plain(filename, member.name), tar, member
-                tar.members = []  # type: ignore[attr-defined]  # it would keep every one of them
-
-
-def _plain(filename: str, name: str) -> str:
-    parts = name.split("/")
-    if not parts[0] or ".." in parts:
-        raise IntegrityError(f"{filename}: its member {name[:100]!a} is no path inside a package")
-    return "/".join(part for part in parts if part not in ("", "."))
-
-
-def _content(filename: str, tar: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int) -> bytes:
-    if not member.isreg() or member.issparse():
-        raise IntegrityError(f"{filename}: its member {member.name[:100]!a} is not a regular file")
-    if member.size > max_bytes:
-        raise IntegrityError(
-            f"{filename}: its member {member.name[:100]!a} has {member.size} bytes, at most {max_bytes} are read"
-        )
-    stream = tar.extractfile(member)
-    return b"" if stream is None else stream.read()
-
-
-@contextmanager
-def _readable(filename: str) -> Iterator[None]:
-    """Whatever the libraries say of bytes that they can't read becomes an IntegrityError."""
-    try:
-        yield
-    except (
-        _library().zstd.ZstdError, tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError,
-    ) as error:  # fmt: skip
-        said = str(error)[:200] or type(error).__name__
-        raise IntegrityError(f"{filename}: not a readable conda package ({said})") from error

@@ -31,10 +31,15 @@ _UTF8_NAME = 0x800
 
 
 class Members(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a `.conda` file: the bytes of its info member, and where its pkg member lies (start, end)."""
+    """The parts of a `.conda` file: the bytes of its info member, and where its pkg member lies (start, end).
+
+    Where `info_last` is False the pkg member comes after the info member, as in files that were made before 2022 ended:
+    programs that unpack from the start let files in it take the place of those in the info member.
+    """
 
     info: bytes
     pkg: tuple[int, int]
+    info_last: bool
 
 
 def members(filename: str, size: int, read: Callable[[int, int], bytes]) -> Members:
@@ -69,7 +74,7 @@ def members(filename: str, size: int, read: Callable[[int, int], bytes]) -> Memb
     data = file.read(end - start)
     if zlib.crc32(data) != next(entry.CRC for entry in entries if entry.orig_filename == info):
         raise IntegrityError(f"{filename}: the bytes of {info} don't have its checksum")
-    return Members(info=data, pkg=spans[pkg])
+    return Members(info=data, pkg=spans[pkg], info_last=spans[pkg] < spans[info])
 
 
 def _check_end(filename: str, size: int, file: Ranges) -> None:

@@ -1,25 +1,35 @@
-"""Image manifests and indexes: bytes -> what they say, checked.
+"""Image manifests, indexes and configurations: bytes -> what they say, checked.
 
 Registries and engines are written in Go, whose JSON reader takes the last of several keys that are alike, in any case.
 A document in which two readers could see two different images is refused: keys that are alike, a document that is a
 manifest and an index at once (CVE-2021-41190), a media type that isn't the one it is served as.
 
-Source: OCI image-spec 1.1 (manifest.md, image-index.md, descriptor.md); Docker's Image Manifest Version 2, Schema 2.
+Source: OCI image-spec 1.1 (manifest.md, image-index.md, descriptor.md, config.md); Docker's Image Manifest Version 2, Schema 2.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from quarantine.errors import UpstreamError
 from quarantine.model import Digest
 
-__all__ = ["ACCEPT", "MAX_MANIFEST_BYTES", "Child", "ImageIndex", "ImageManifest", "parse_manifest"]
+__all__ = [
+    "ACCEPT",
+    "MAX_CONFIG_BYTES",
+    "MAX_MANIFEST_BYTES",
+    "Child",
+    "ImageIndex",
+    "ImageManifest",
+    "parse_manifest",
+    "parse_platform",
+]
 
 # distribution-spec: registries should limit manifests to 4 MiB, and need take none that is larger
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MAX_CHILDREN = 1000
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -32,7 +42,8 @@ _SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{suffix}
 _CONFIGS = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
 # what BuildKit writes beside the images of an index: no platform, and never what a pull gets
 _REFERENCE_TYPE, _ATTESTATION = "vnd.docker.reference.type", "attestation-manifest"
-_UNKNOWN = "unknown/unknown"
+_NOT_SAID = "unknown"
+_UNKNOWN = f"{_NOT_SAID}/{_NOT_SAID}"
 # containerd takes these for the same
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _IMPLIED_VARIANTS = frozenset({("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")})
@@ -64,8 +75,8 @@ class ImageIndex(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Platform(msgspec.Struct):
-    os: str = "unknown"
-    architecture: str = "unknown"
+    os: str = _NOT_SAID
+    architecture: str = _NOT_SAID
     variant: str = ""
 
 
@@ -86,11 +97,18 @@ class _Document(msgspec.Struct, rename="camel"):
     fs_layers: object = None
 
 
+class _Config(msgspec.Struct):
+    os: str
+    architecture: str
+    variant: str = ""
+
+
 _KEYS = {
     name.casefold(): name
     for type_ in (_Document, _Descriptor, _Platform)
     for name in (field.encode_name for field in msgspec.structs.fields(type_))
 }
+_CONFIG_KEYS = {name: name for name in _Config.__struct_fields__}
 
 
 def parse_manifest(what: str, content_type: str, body: bytes) -> ImageManifest | ImageIndex:
@@ -111,6 +129,24 @@ def parse_manifest(what: str, content_type: str, body: bytes) -> ImageManifest |
     return _index(what, kind, document) if kind in _INDEXES else _manifest(what, kind, document)
 
 
+def parse_platform(what: str, body: bytes) -> str:
+    """The platform in the configuration of the image `what`, as a `Child` has it. UpstreamError when it says none."""
+    try:
+        # only its outermost keys say it: below are labels, of any name
+        pairs = json.loads(body.decode("utf-8"), object_pairs_hook=tuple, parse_constant=_no_constant)
+        if not isinstance(pairs, tuple):
+            raise ValueError("expected an object")  # noqa: TRY004, TRY301  # as the other ways to be no configuration
+        said = msgspec.convert(_unambiguous(pairs, _CONFIG_KEYS), _Config, strict=True)
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        raise UpstreamError(f"{what}: its configuration doesn't say its platform: {why}") from error
+    words = _words(said)
+    if _NOT_SAID in words or not all(map(_WORD.fullmatch, words)):
+        found = f"{'/'.join(words)[:100]!a}: expected os/architecture"
+        raise UpstreamError(f"{what}: its configuration doesn't say its platform, but {found}")
+    return "/".join(words)
+
+
 def _read(what: str, body: bytes) -> _Document:
     if len(body) > MAX_MANIFEST_BYTES:
         raise UpstreamError(f"{what}: a manifest of {len(body)} bytes, at most {MAX_MANIFEST_BYTES} are read")
@@ -122,14 +158,14 @@ def _read(what: str, body: bytes) -> _Document:
         raise UpstreamError(f"{what}: its manifest can't be read: {said}") from error
 
 
-def _unambiguous(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+def _unambiguous(pairs: Sequence[tuple[str, object]], known: Mapping[str, str] = _KEYS) -> dict[str, object]:
     """An object that every reader reads alike."""
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
             raise ValueError(f"the key {key[:80]!a} stands twice")
-        if _KEYS.get(key.casefold(), key) != key:
-            raise ValueError(f"the key {key[:80]!a} may be taken for {_KEYS[key.casefold()]!a}")
+        if known.get(key.casefold(), key) != key:
+            raise ValueError(f"the key {key[:80]!a} may be taken for {known[key.casefold()]!a}")
         found[key] = value
     return found
 
@@ -191,12 +227,14 @@ def _digest(what: str, descriptor: _Descriptor) -> Digest:
 
 
 def _platform(what: str, descriptor: _Descriptor) -> str:
-    """As containerd writes it: an architecture's first variant is not told apart from the architecture."""
-    said = descriptor.platform or _Platform()
-    architecture = _ARCHITECTURES.get(said.architecture, said.architecture)
-    words = [said.os, architecture]
-    if said.variant and (architecture, said.variant) not in _IMPLIED_VARIANTS:
-        words.append(said.variant)
+    words = _words(descriptor.platform or _Platform())
     if not all(map(_WORD.fullmatch, words)):
         raise UpstreamError(f"{what} names {descriptor.digest} for {'/'.join(words)[:100]!a}: expected os/architecture")
     return "/".join(words)
+
+
+def _words(said: _Platform | _Config) -> list[str]:
+    """As containerd writes it: an architecture's first variant is not told apart from the architecture."""
+    architecture = _ARCHITECTURES.get(said.architecture, said.architecture)
+    is_plain = not said.variant or (architecture, said.variant) in _IMPLIED_VARIANTS
+    return [said.os, architecture] if is_plain else [said.os, architecture, said.variant]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+WRITTEN = b"# Written by quarantine"
 _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
 
 
@@ -93,11 +94,16 @@ def command(
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.record import new_id  # noqa: PLC0415
     from quarantine.pipeline.check import CheckRequest, check  # noqa: PLC0415
+    from quarantine.pipeline.lock import LockKind  # noqa: PLC0415
     from quarantine.report.json_verdict import encode  # noqa: PLC0415
     from quarantine.report.render import render  # noqa: PLC0415
     from quarantine.report.view import headline  # noqa: PLC0415
 
+    if context is not None and not context.is_dir():
+        raise UsageError(f"--context {str(context)!a}: there is no such folder")
     if listing:
+        if lock_option is not None or reports:
+            raise UsageError("--list judges nothing: there is no lock and no report of it")
         return _list(session, specs, context)
     sinks = tuple(_sink(text) for text in reports) or (("text", None),)
     if sum(file is None for _, file in sinks) > 1:
@@ -136,6 +142,8 @@ def command(
     )
     ports = wiring.check_ports(settings, policy, session.environment, session.now, offline=offline)
     result = check(request, ports, encode, session.tell)
+    if result.lock is not None and lock is not None and lock.kind is LockKind.CONDA_LOCK and _has_image(result):
+        session.say(f"{result.lock} holds packages alone: name the image by the digest above, or lock with azureml=DIR")
     for kind, file in sinks:
         if file is None:
             session.write(render(kind, result, width=session.width, colour=session.colour))
@@ -175,8 +183,10 @@ def _lock(text: str, specs: tuple[Path, ...]) -> "Lock":
             raise UsageError(f"--lock {text!a}: there is no folder {str(path.parent)!a}")
         if path.exists() and not path.is_dir():
             raise UsageError(f"--lock {text!a}: expected a folder, which is made if it isn't there")
-        strange = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        if not set(strange) <= AZUREML_FILES or os.path.realpath(specs[0]).startswith(os.path.realpath(path) + os.sep):
+        there = sorted(path.iterdir()) if path.is_dir() else []
+        if not all(entry.name in AZUREML_FILES and _is_ours(entry) for entry in there) or os.path.realpath(
+            specs[0]
+        ).startswith(os.path.realpath(path) + os.sep):
             raise UsageError(f"--lock {text!a}: the folder holds other files: name a new one, or an empty one")
         return Lock(kind=LockKind.AZUREML, path=path)
     lock = Path(text)
@@ -193,6 +203,16 @@ def _lock(text: str, specs: tuple[Path, ...]) -> "Lock":
     if lock.is_dir() or os.path.realpath(lock) == os.path.realpath(specs[0]):
         raise UsageError(f"--lock {text!a}: expected another file than the one that is checked")
     return found
+
+
+def _has_image(result: "CheckResult") -> bool:
+    return any(judged.item.image is not None for judged in result.items)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file of the folder is of an earlier lock, and not somebody's own."""
+    with file.open("rb") as stream:
+        return stream.read(len(WRITTEN)) == WRITTEN
 
 
 def _list(session: Session, specs: tuple[Path, ...], context: Path | None) -> int:

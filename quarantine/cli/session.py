@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from quarantine.report.escape import escape
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+QUIET_SECONDS = 15.0
+
 
 class Session:
     """One run of the command line. `now` is the instant that every step of it uses (aware, UTC)."""
@@ -26,6 +29,7 @@ class Session:
         self._environ = environ
         self._config: str | None = None
         self._status: Status | None = None
+        self._told = monotonic()
 
     def choose(self, config: str | None, *, verbose: bool) -> None:
         """Takes the options that stand before the command."""
@@ -78,7 +82,7 @@ class Session:
         sys.stderr.flush()
 
     def tell(self, text: str) -> None:
-        """Progress: a line that moves on a terminal, plain lines with --verbose, nothing otherwise."""
+        """Progress: a line that moves on a terminal, plain lines with --verbose; else a line now and then, when it takes long."""
         if sys.stderr.isatty() and not self.environment.no_color:
             if self._status is None:
                 from rich.console import Console  # noqa: PLC0415  # only on a terminal
@@ -88,7 +92,8 @@ class Session:
             from rich.text import Text  # noqa: PLC0415  # only on a terminal
 
             self._status.update(Text(escape(text)))
-        elif self.verbose:
+        elif self.verbose or monotonic() - self._told > QUIET_SECONDS:
+            self._told = monotonic()
             self.say(escape(text))
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     # (1)
     specs = read_specs(request.paths, request.working_directory, request.context, tell)
     if request.lock is not None:
-        fits(request.lock, specs)
+        fits(request.lock, specs, request.working_directory)
     stage = request.policy.stage(request.stage)
     # (2)
     judge = _judge(request, stage, ports, tell)
@@ -131,10 +131,12 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         locks=request.lock is not None,
         tell=tell,
     )
-    planned = [
-        _Planned(spec=spec, target=target, plan=planner.plan(spec, target, index))
-        for index, (spec, target) in enumerate((spec, target) for spec in specs for target in request.targets)
-    ]
+    todo = [(spec, target) for spec in specs for target in request.targets]
+    planned = []
+    for index, (spec, target) in enumerate(todo):
+        if len(todo) > 1:
+            tell(f"{index + 1} of {len(todo)}: {spec.file}")
+        planned.append(_Planned(spec=spec, target=target, plan=planner.plan(spec, target, index)))
     # (4)
     tell("judging")
     judged = judge.judge(_merged(item for entry in planned for item in entry.plan.items))
@@ -228,7 +230,7 @@ def _merged(items: Iterable[Item]) -> tuple[Item, ...]:
             location=None,
             missing_digests=frozenset(),
             # where and how a file names them is no difference
-            image=None if item.image is None else replace(item.image, location=_NOWHERE, role="", platform=None),
+            image=None if item.image is None else replace(item.image, location=_NOWHERE, role=""),
             curated=None if item.curated is None else replace(item.curated, location=_NOWHERE),
         )
         seen = merged.get(key)
@@ -265,7 +267,7 @@ def _subject(
     return Subject(
         file=entry.spec.file,
         sha256=entry.spec.sources[0].sha256 if len(entry.spec.sources) == 1 else sha256(digests.encode()).hexdigest(),
-        target=entry.target,
+        target=entry.plan.target or entry.target,
         format=entry.spec.format,
         locked=entry.spec.is_locked,
         verdict=Verdict.UNDECIDED if judge.void else combine((*of_spec, *(item.verdict for item in own))),

@@ -5,13 +5,15 @@ A locked one is believed as far as the owners of its names list its digests. Wha
 channel has it, its channel's server says.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 from packaging.utils import NormalizedName
 
 from quarantine.archive.metadata import parse_metadata
+from quarantine.errors import UpstreamError
 from quarantine.model import (
     CondaRecord,
     Ecosystem,
@@ -54,13 +56,14 @@ class CondaPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conda(msgspec.Struct, frozen=True, kw_only=True):
-    """Plans conda sections, under one stage's policy, at one instant."""
+    """Plans conda sections, under one stage's policy, at one instant. `failures` are kept for as long as a run takes."""
 
     stage: StagePolicy
     solver: CondaSolver
     packages: CondaPackages
     now: datetime
     tell: Tell
+    failures: dict[tuple[str, ...], UpstreamError]
 
     def plan(self, spec: EnvironmentSpec, target: Target, subject: int) -> CondaPlan:
         """What the spec's conda section comes to. UpstreamError when a channel or the solver fails."""
@@ -74,12 +77,13 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
     def _solved(self, spec: EnvironmentSpec, target: Target, subject: int) -> CondaPlan:
         specs = () if spec.conda is None else tuple(s for s in spec.conda.specs if s.reference is None)
         channels = self._channels(spec)
+        asked_for = _asked_python(target, specs)
         if not channels or not specs:
             # that no channel of the file may be used is the file's own failure
-            return CondaPlan(plan=Plan(items=()), target=target, held={})
+            return CondaPlan(plan=Plan(items=()), target=asked_for, held={})
         answer = self._solve(channels, specs, target)
         if isinstance(answer, CondaFailed):
-            return CondaPlan(plan=self._unsolved(answer, spec, specs, target, subject), target=target, held={})
+            return CondaPlan(plan=self._unsolved(answer, spec, specs, target, subject), target=asked_for, held={})
         with_python = _with_python(target, answer.records)
         self.tell(f"reading what {len(answer.records)} conda packages hold")
         contents = self.packages.contents(answer.records, self.tell)
@@ -120,11 +124,21 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
             not_after=self.now - self.stage.minimum_age if self.stage.minimum_age else None,
             constraints=self.stage.conda_constraints(),
         )
-        answer = self.solver.solve(request, self.tell)
+        answer = self._asked(request)
         if isinstance(answer, CondaFailed) and (request.not_after is not None or request.constraints):
             as_written = msgspec.structs.replace(request, not_after=None, constraints=())
-            answer = self.solver.solve(as_written, self.tell)
+            answer = self._asked(as_written)
         return answer
+
+    def _asked(self, request: CondaRequest) -> CondaSolution | CondaFailed:
+        """The solver's answer. Channels that failed once in a run are not waited for again."""
+        if request.channels in self.failures:
+            raise self.failures[request.channels]
+        try:
+            return self.solver.solve(request, self.tell)
+        except UpstreamError as error:
+            self.failures[request.channels] = error
+            raise
 
     def _elsewhere(self, wanted: MatchSpec, record: CondaRecord) -> str:
         """What speaks against a package that the file wants from another channel than it was found in."""
@@ -198,8 +212,48 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
                     contradiction="" if record is None else _disagrees(package, record),
                 )
             )
-        plan = Plan(items=tuple(items), outcomes=_unclosed(spec, records, {p.name for p in chosen}))
-        return CondaPlan(plan=plan, target=with_python, held=_held(contents))
+        # a lock's installer takes what it lists; conda asks its solver for whatever an environment.yml pins
+        outcomes = () if spec.format == "conda-lock" else self._as_conda_would(spec, chosen, listed, target)
+        return CondaPlan(plan=Plan(items=tuple(items), outcomes=outcomes), target=with_python, held=_held(contents))
+
+    def _as_conda_would(
+        self,
+        spec: EnvironmentSpec,
+        pinned: Sequence[LockedCondaPackage],
+        listed: Mapping[str, CondaListing],
+        target: Target,
+    ) -> tuple[Outcome, ...]:
+        """Where a pinned environment.yml would get other files than those it pins: conda drops sha256 and md5 of a spec."""
+        specs = () if spec.conda is None else spec.conda.specs
+        bare = tuple(msgspec.structs.replace(s, sha256=None, md5="") for s in specs if s.reference is None)
+        answer = self.solver.solve(CondaRequest(channels=self._channels(spec), specs=bare, target=target), self.tell)
+        if isinstance(answer, CondaFailed):
+            return self._unsolved(answer, spec, specs, target, 0).outcomes
+        by_name = {package.name: package for package in pinned}
+        found: list[Outcome] = []
+        for record in sorted(answer.records, key=lambda r: r.name):
+            package = by_name.get(record.name)
+            needing = {r.name for r in answer.records if record.name in _needed(r)}
+            if package is None:
+                why = f"{spec.file} doesn't pin {record.name}, which it needs: conda would take any version"
+            elif record.sha256 != package.sha256:
+                why = f"{spec.file} pins other bytes of {record.name} than conda would take: {record.url}"
+            elif listed[record.name].twins:
+                other = listed[record.name].twins[0]
+                why = f"{record.name} {record.version} {record.build} is also {other.url}, and conda can't tell them apart"
+            else:
+                continue
+            found.append(
+                Outcome(
+                    rule="locked",
+                    kind=OutcomeKind.FAIL,
+                    message=f"{why}: lock the environment again, or build from a conda-lock.yml",
+                    location=next(
+                        (p.location for p in pinned if p is package or (package is None and p.name in needing)), None
+                    ),
+                )
+            )
+        return tuple(found)
 
     # --- what pip finds -----------------------------------------------------------------------------------------------
 
@@ -289,25 +343,11 @@ def _taken_from(package: LockedCondaPackage, record: CondaRecord | None) -> tupl
 
 
 def _disagrees(package: LockedCondaPackage, record: CondaRecord) -> str:
+    if package.md5 is not None and package.md5 != record.md5:
+        return f"the lock has the md5 {package.md5} for it, its owner {record.md5}: some installers go by that alone"
     if (package.version, package.build or record.build) == (record.version, record.build):
         return ""
     return f"the lock calls it {package.version} {package.build}, its owner {record.version} {record.build}"
-
-
-def _unclosed(spec: EnvironmentSpec, records: Iterable[CondaRecord], pinned: Collection[str]) -> tuple[Outcome, ...]:
-    """The packages that a pinned environment.yml needs and doesn't pin: conda would take any version of them."""
-    if spec.format == "conda-lock":
-        return ()
-    missing = {name: record for record in records for name in _needed(record) if name not in pinned}
-    return tuple(
-        Outcome(
-            rule="locked",
-            kind=OutcomeKind.FAIL,
-            message=f"{spec.file} doesn't pin {name}, which {record.name} requires: conda would take any version; "
-            "lock the environment again with all that it needs",
-        )
-        for name, record in sorted(missing.items())
-    )
 
 
 def _needed(record: CondaRecord) -> tuple[str, ...]:
@@ -331,11 +371,14 @@ def _held(contents: Mapping[CondaRecord, CondaContents]) -> dict[Package, CondaR
 
 def _with_python(target: Target, records: Iterable[CondaRecord]) -> Target:
     """The target with the Python that is among the records; as it was where there is none, or one of no kind we know."""
-    version = next((record.version for record in records if record.name == "python"), None)
-    if version is None:
-        return target
-    major, _, rest = version.partition(".")
-    try:
-        return Target(f"{major}.{rest.partition('.')[0]}", target.platform)
-    except ValueError:
-        return target
+    return _of_python(target, next((record.version for record in records if record.name == "python"), ""))
+
+
+def _asked_python(target: Target, specs: Iterable[MatchSpec]) -> Target:
+    """The target with the Python that the specs pin, for what pip would install if conda had a solution."""
+    return _of_python(target, next((s.version.lstrip("=~") for s in specs if s.name == "python"), ""))
+
+
+def _of_python(target: Target, version: str) -> Target:
+    found = re.match(r"3\.\d{1,2}(?![0-9])", version)
+    return target if found is None else msgspec.structs.replace(target, python=found[0])

@@ -8,16 +8,17 @@ its reader says what is wrong with it, and what is never read is never judged.
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
+import yaml
 
-from quarantine.document import MAX_BYTES, Document
-from quarantine.errors import Problem, SpecError, UsageError
+from quarantine.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, Document, load_yaml
+from quarantine.errors import ConfigError, Problem, SpecError, UsageError
 from quarantine.ports import Tell
-from quarantine.spec.documents import load
 from quarantine.spec.recognise import mapping, recognise
 from quarantine.spec.toml import load_toml
 
@@ -130,14 +131,25 @@ def _kind(path: Path, file: Path) -> str | None:
             return None
 
 
+_CODING = re.compile(r"coding[:=]")
+
+
 def _asks_nothing(file: Path) -> bool:
-    """Whether a list is empty, or holds nothing but comments: installers take nothing from it, and so does a check."""
+    """Whether a list is empty, or holds nothing but comments: installers take nothing from it, and so does a check.
+
+    Only where no installer can see it otherwise: lines end wherever pip ends them (`str.splitlines`), and what is too
+    long to be read, is not plain UTF-8, or names an encoding (pip obeys such a comment) may ask for anything.
+    """
     data = _read(file)
-    return (
-        data is not None
-        and file.is_file()
-        and all(not line.strip() or line.lstrip().startswith(b"#") for line in data[:MAX_BYTES].splitlines())
-    )
+    if data is None or len(data) > MAX_BYTES or not file.is_file():
+        return False
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    if "\0" in text or "\ufeff" in text or _CODING.search(text):
+        return False
+    return all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines())
 
 
 def _read(file: Path) -> bytes | None:
@@ -182,33 +194,118 @@ def _names_dependencies(table: object) -> bool:
 
 
 # what leads an Azure ML YAML to an environment; one of data, a model, an endpoint or a compute has none of it
-_LEADS_TO_ENVIRONMENT = re.compile(rb"""\b(?:build|component|conda_file|environment|image|trial)["']?\s*:""")
+_LEADS_TO_ENVIRONMENT = frozenset({"build", "component", "conda_file", "environment", "image", "trial"})
+# U+0085, U+2028, U+2029: line ends to YAML 1.1 and none to YAML 1.2, so installers differ about where a key is
+_DISPUTED_BREAK = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
 
 
 def _of_yaml(file: Path) -> str | None:
-    """By its keys, and where the text is no plain YAML, by what looks like its keys."""
+    """By its keys; where they can't be told, whatever may have a telling one is left to its reader to refuse."""
     data = _read(file)
     if not data:
         return "yaml" if data is None else None
-    document = None
-    if len(data) <= MAX_BYTES:
-        try:
-            document = load(str(file), data)
-        except SpecError:
-            document = None
-    kind = recognise(_outline(file, data) if document is None else document)
-    if kind == "azureml" and not _LEADS_TO_ENVIRONMENT.search(data):
-        return None
-    return kind
+    if len(data) > MAX_BYTES:
+        return "yaml"
+    try:
+        document = load_yaml(str(file), data)
+    except ConfigError:
+        outlines = _outlines(str(file), data)
+        kind = next(filter(None, map(recognise, outlines or ())), None)
+        doubtful = outlines is None or _DISPUTED_BREAK.search(data) is not None
+        return kind or ("yaml" if doubtful and _may_ask(data) else None)
+    kind = recognise(document)
+    return None if kind == "azureml" and not _leads_to_environment(document.value) else kind
 
 
-_TOP_KEY = re.compile(r"""^["']?([$A-Za-z_][\w-]*)["']?[ \t]*:(?:[ \t]+["']?([^"'\s#]*)|[ \t]*$)""", re.MULTILINE)
-# of what type each key must be for `recognise`
+def _leads_to_environment(value: object) -> bool:
+    """Whether a key of the value, or of one in it, leads to an environment. A document's depth and size are bounded."""
+    table = mapping(value)
+    if table is not None:
+        return not _LEADS_TO_ENVIRONMENT.isdisjoint(table) or any(map(_leads_to_environment, table.values()))
+    return isinstance(value, list) and any(map(_leads_to_environment, value))
+
+
+# --- YAML that its reader refuses -------------------------------------------------------------------------------------
+
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# of what type each key must be for `recognise`, which tells Azure ML files by the text of two more
 _TYPES: dict[str, type] = {"build": dict, "dependencies": list, "jobs": dict, "package": list}
+_TOLD_BY_TEXT = frozenset({"$schema", "type"})
 
 
-def _outline(file: Path, data: bytes) -> Document:
-    """The keys at the starts of lines, with values of the right types, of a text that can't be parsed or is too long."""
-    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8"
-    keys = _TOP_KEY.findall(data.decode(encoding, "replace"))
-    return Document(str(file), {key: _TYPES[key]() if key in _TYPES else text for key, text in keys}, {})
+def _outlines(file: str, data: bytes) -> list[Document] | None:
+    """The keys at the top of each document, with values of the right types; None where they can't be told for sure.
+
+    Aliases, tags, keys that stand twice and several documents are no hindrance; keys that are merged, aliases or tagged
+    are, and so is whatever is no YAML.
+    """
+    outlines: list[dict[str, object]] = []
+    in_mapping, key = False, None
+    try:
+        for depth, node in _upper_nodes(data):
+            text: str | None = getattr(node, "value", None)
+            if (depth == 0 or (in_mapping and key is None)) and getattr(node, "tag", None) is not None:
+                return None
+            if depth == 0:
+                outlines.append({})
+                in_mapping, key = isinstance(node, yaml.MappingStartEvent), None
+            elif in_mapping and key is None:
+                if text is None or text == "<<":
+                    return None
+                key = text
+            elif in_mapping and key is not None:
+                if text is None and key in _TOLD_BY_TEXT:
+                    return None
+                outlines[-1][key] = _TYPES[key]() if key in _TYPES else text or ""
+                key = None
+    except (yaml.YAMLError, ValueError):
+        return None
+    return [Document(file, outline, {}) for outline in outlines]
+
+
+def _upper_nodes(data: bytes) -> Iterator[tuple[int, yaml.Event]]:
+    """Each document's root (0) and what stands right below it (1); ValueError beyond the limits of a reader."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(data, Loader=_Loader)):
+        if depth > MAX_DEPTH or count > MAX_NODES:
+            raise ValueError("deeper or longer than is read")
+        if isinstance(event, yaml.NodeEvent) and depth <= 1:
+            yield depth, event
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+
+
+# as a key, at any depth and in any style: quoted, in braces, with its colon on another line. All these take a time in
+# proportion to the text, whatever is in it.
+_AS_KEY = r"""(?<![\w.-])(?:{})["']?\s*+:"""
+_CONDA_WORDS = "dependencies|build_dependencies|channels|conda_file"
+_CONDA_KEY = re.compile(_AS_KEY.format(_CONDA_WORDS))
+_AZUREML_KEY = re.compile(_AS_KEY.format("|".join(sorted(_LEADS_TO_ENVIRONMENT))))
+# keys that need no colon behind them: `? key`, and `*alias :` for what has the anchor
+_ODD_KEY = re.compile(r"(?m)(?:^|[-{\[,])[ \t]*\?\s|\*[^\s*,\[\]{}]*+\s++:")
+_ANY_WORD = re.compile(rf"(?<![\w.-])(?:{_CONDA_WORDS}|{'|'.join(sorted(_LEADS_TO_ENVIRONMENT))})(?![\w.-])")
+# the first key, or first dash, of what Azure ML refuses whatever else it has: Kubernetes and Helm, recipes, plays
+_NOT_AZUREML = re.compile(
+    r"\ufeff?(?>\s+|\#[^\n\r\x85\u2028\u2029]*|---(?=\s)|\{\{.*?\}\}|\{%.*?%\})*+(?<![^\n])(?:(?:apiVersion|kind|package):\s|-\s)",
+    re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|[ \t]*\r?\n[ \t]*)")
+
+
+def _may_ask(data: bytes) -> bool:
+    """Whether a text that isn't plain YAML may have a key that installers read, to one more lenient or once filled in.
+
+    What only Azure ML reads is very common in templates of other things, so the first key is looked at too.
+    """
+    # without NULs, what is ASCII in UTF-16 and UTF-32 is so in UTF-8
+    text = data.replace(b"\0", b"").decode("utf-8", "replace")
+    for reading in (text, _ESCAPE.sub(_unescaped, text)):
+        if _CONDA_KEY.search(reading) or (_ODD_KEY.search(reading) and _ANY_WORD.search(reading)):
+            return True
+        if _AZUREML_KEY.search(reading) and not _NOT_AZUREML.match(reading):
+            return True
+    return False
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = int(match[1] or match[2] or match[3] or "0", 16)
+    return chr(code) if 0 < code <= sys.maxunicode else ""

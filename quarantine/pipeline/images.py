@@ -22,9 +22,10 @@ def image_item(
     subject: int,
     policy: Policy,
     registry: Callable[[], ImageRegistry],
+    failures: dict[tuple[str, ...], UpstreamError],
     tell: Tell,
 ) -> Item:
-    """What an image reference stands for now. A registry that fails leaves that open."""
+    """What an image reference stands for now. A registry that fails leaves that open, and isn't waited for again."""
     upstream = upstream_of_image(policy, reference)
     base = Item(
         ecosystem=Ecosystem.OCI,
@@ -39,10 +40,16 @@ def image_item(
     )
     if upstream is None:
         return base
+    failed = failures.get((str(reference),))
+    if failed is not None:
+        return replace(base, contradiction=str(failed))
     tell(f"{reference}: asking its registry")
     try:
         found = registry().resolve(reference, tell)
-    except (UpstreamError, IntegrityError) as error:
+    except UpstreamError as error:
+        failures[(str(reference),)] = error
+        return replace(base, contradiction=str(error))
+    except IntegrityError as error:
         return replace(base, contradiction=str(error))
     if found is None:
         return base

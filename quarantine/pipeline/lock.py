@@ -34,14 +34,22 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
         return f"azureml={self.path}" if self.kind is LockKind.AZUREML else str(self.path)
 
 
-def fits(lock: Lock, specs: Sequence[EnvironmentSpec]) -> None:
-    """Nothing, raising UsageError that names the right kind where the lock can't hold what the specs ask for."""
+def fits(lock: Lock, specs: Sequence[EnvironmentSpec], working_directory: Path) -> None:
+    """Nothing, raising UsageError that names the right kind where the lock can't hold what the specs ask for.
+
+    Nor may it take the place of a file that was read for it.
+    """
     if len(specs) != 1:
         raise UsageError(f"--lock writes the lock of one environment, and there are {len(specs)}: check one at a time")
     (spec,) = specs
     leaves = spec.leaves
     if any(leaf.unreadable for leaf in leaves):
         return
+    written = (lock.path / name for name in AZUREML_FILES) if lock.kind is LockKind.AZUREML else (lock.path,)
+    taken = {(working_directory / path).resolve() for path in written}
+    for source in (source for leaf in leaves for source in leaf.sources):
+        if (working_directory / source.path).resolve() in taken:
+            raise UsageError(f"--lock {lock}: {source.path} is a file that is checked: name another place")
     conda = [leaf for leaf in leaves if leaf.conda is not None]
     images = [image for leaf in leaves for image in leaf.images]
     if spec.format == "dockerfile" or any(leaf.format == "dockerfile" for leaf in leaves):
@@ -49,7 +57,9 @@ def fits(lock: Lock, specs: Sequence[EnvironmentSpec]) -> None:
             f"--lock: {spec.file} is built by a Dockerfile, which no lock can stand for: lock the files that it copies, "
             "and name its images by the digests that the verdict gives"
         )
-    if len(conda) > 1 or (conda and any(leaf.requirements or leaf.locked for leaf in leaves if leaf.conda is None)):
+    one_image = next((leaf for leaf in leaves if leaf.images), spec)
+    apart = len(images) > 1 or not all(leaf in one_image.leaves for leaf in conda)
+    if apart or len(conda) > 1 or (conda and any(p.requirements or p.locked for p in leaves if p.conda is None)):
         raise UsageError(f"--lock: {spec.file} holds several environments: lock each of them by itself")
     if any(leaf.curated for leaf in leaves):
         raise UsageError(
@@ -99,5 +109,6 @@ def lock_files(
             from quarantine.spec.write_azureml import write_azureml  # noqa: PLC0415
 
             image = next((image for spec in specs for leaf in spec.leaves for image in leaf.images), None)
-            files = write_azureml(result, created_by, result.project, image, channels)
+            called = next((leaf.name for spec in specs for leaf in spec.leaves if leaf.name), "") or result.project
+            files = write_azureml(result, created_by, called, image, channels)
             return {lock.path / name: data for name, data in files.items()}

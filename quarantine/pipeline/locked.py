@@ -34,12 +34,14 @@ _CLOSED = frozenset({"pylock", "uv.lock", "conda-lock"})
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What one spec comes to on one target. `outcomes` say why there is no solution, where there is none.
 
-    `used` are the distributions installed by conda that the solution stands on.
+    `used` are the distributions installed by conda that the solution stands on. `target` has the Python that the spec
+    brings itself, None where it brings none.
     """
 
     items: tuple[Item, ...]
     outcomes: tuple[Outcome, ...] = ()
     used: frozenset[NormalizedName] = frozenset()
+    target: Target | None = None
 
 
 def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
@@ -56,7 +58,8 @@ def unfit(spec: EnvironmentSpec, target: Target) -> tuple[Outcome, ...]:
 
 def nothing(spec: EnvironmentSpec, target: Target, plan: Plan) -> tuple[Outcome, ...]:
     """Why there is nothing to judge, where there is nothing: a verdict over nothing is undecided, and has a reason."""
-    if plan.items or plan.outcomes or any(leaf.unverifiable or leaf.unreadable for leaf in spec.leaves):
+    said = any(leaf.unverifiable or leaf.unreadable or leaf.conda is not None for leaf in spec.leaves)
+    if plan.items or plan.outcomes or said:
         return ()
     message = f"nothing in {spec.file} applies to {target}, so there is nothing to judge: check it for another target"
     return (Outcome(rule="resolution", kind=OutcomeKind.UNKNOWN, message=message),)

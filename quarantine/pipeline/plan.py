@@ -37,17 +37,23 @@ class Planner(msgspec.Struct, frozen=True, kw_only=True):
     registry: Callable[[], ImageRegistry]
     locks: bool
     tell: Tell
+    failures: dict[tuple[str, ...], UpstreamError] = msgspec.field(default_factory=dict)
 
     def plan(self, spec: EnvironmentSpec, target: Target, subject: int) -> Plan:
         """What the spec comes to on the target; an upstream or a solver that fails leaves a part of that unknown."""
         plans = [self._leaf(leaf, target, subject) for leaf in spec.leaves]
+        pythons = tuple(dict.fromkeys(plan.target for plan in plans if plan.target is not None))
         whole = Plan(
             items=tuple(item for plan in plans for item in plan.items),
             outcomes=tuple(dict.fromkeys(outcome for plan in plans for outcome in plan.outcomes)),
+            # several environments in one file may bring several
+            target=pythons[0] if len(pythons) == 1 else None,
         )
         return replace(whole, outcomes=whole.outcomes or nothing(spec, target, whole))
 
     def _leaf(self, leaf: EnvironmentSpec, target: Target, subject: int) -> Plan:
+        if leaf.python is not None:
+            target = replace(target, python=leaf.python)
         named = self._named(leaf, target, subject)
         try:
             if leaf.conda is not None:
@@ -57,7 +63,8 @@ class Planner(msgspec.Struct, frozen=True, kw_only=True):
         except UpstreamError as error:
             message = f"what {leaf.file} comes to on {target} is not known: {error}"
             plan = Plan(items=(), outcomes=(Outcome(rule="resolution", kind=OutcomeKind.UNKNOWN, message=message),))
-        return replace(plan, items=(*named, *plan.items))
+        brings = target if leaf.python is not None else plan.target
+        return replace(plan, items=(*named, *plan.items), target=brings)
 
     def _named(self, leaf: EnvironmentSpec, target: Target, subject: int) -> tuple[Item, ...]:
         """The images and curated environments that the leaf names."""
@@ -66,7 +73,7 @@ class Planner(msgspec.Struct, frozen=True, kw_only=True):
         from quarantine.pipeline.images import curated_item, image_item  # noqa: PLC0415  # most specs name none
 
         policy = self.judge.stage.policy
-        images = (image_item(i, target, subject, policy, self.registry, self.tell) for i in leaf.images)
+        images = (image_item(i, target, subject, policy, self.registry, self.failures, self.tell) for i in leaf.images)
         return (*images, *(curated_item(c, target, subject, policy) for c in leaf.curated))
 
     # --- Python -------------------------------------------------------------------------------------------------------
@@ -142,13 +149,15 @@ class Planner(msgspec.Struct, frozen=True, kw_only=True):
             packages=self.packages(),
             now=self.judge.now,
             tell=self.tell,
+            failures=self.failures,
         )
         self.tell(f"{leaf.file}: solving for {target}")
         made = conda.plan(leaf, target, subject)
         if not (leaf.requirements or leaf.locked):
-            return made.plan
+            return replace(made.plan, target=made.target)
         over = self._over(conda, made, leaf, subject)
-        return Plan(items=(*made.plan.items, *over.items), outcomes=(*made.plan.outcomes, *over.outcomes))
+        outcomes = (*made.plan.outcomes, *over.outcomes)
+        return Plan(items=(*made.plan.items, *over.items), outcomes=outcomes, target=made.target)
 
     def _over(self, conda: "Conda", made: "CondaPlan", leaf: EnvironmentSpec, subject: int) -> Plan:
         """The pip part: what pip installs with the Python that conda installs, beside what is there already.

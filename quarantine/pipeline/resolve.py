@@ -214,7 +214,10 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
             if not unlisted and any(wheel.fits(asked.target) for wheel in chosen):
                 return replace(item, artifacts=chosen if self.locks else wheels)
             why = (
-                f"the resolver's files are not those of the index page ({len(unlisted)} of them unlisted): check again"
+                f"{len(unlisted)} of the resolver's files are not on the index page: check again"
+                if unlisted
+                else f"no wheel of it is for {asked.target} by its own word, though the resolver takes one: "
+                "take another version"
             )
         return replace(item, contradiction=why)
 

@@ -39,10 +39,10 @@ def native(case: Case) -> Outcome:
 
 
 def platform(case: Case) -> Outcome:
-    """An index of images has one for every target, and the one that the file asks for is one that was judged."""
+    """There is an image for every target, and the one that the file asks for is one that was judged."""
     rule, item = "platform", case.item
     if item.ecosystem is not Ecosystem.OCI:
-        return not_applicable(rule, "only images have an index of platforms")
+        return not_applicable(rule, "only images are for a platform")
     asked = None if item.image is None else item.image.platform
     others = tuple(str(t) for t in item.targets if asked is not None and not _is(asked, t))
     if others:
@@ -51,16 +51,21 @@ def platform(case: Case) -> Outcome:
             "leave the platform out, or name its target in quarantine.yaml"
         )
         return failed(rule, message, platform=asked, targets=others)
+    if not item.artifacts:
+        return not_applicable(rule, f"no registry was found to have {case.label}")
     if not item.platforms:
-        return not_applicable(rule, f"{case.label} is no index of images for several platforms")
+        return unknown(rule, f"{case.label}: its platform is not known")
     if not item.targets:
         return unknown(rule, f"{case.label}: no target is known to run it on")
     missing = tuple(
         dict.fromkeys(t.oci_platform for t in item.targets if not any(_is(known, t) for known in item.platforms))
     )
     if missing:
+        is_single = len(item.platforms) == 1
         message = (
-            f"{case.label} has no image for {', '.join(missing)}, only for {listing(item.platforms)}: "
+            f"{case.label} is for {item.platforms[0]} only: take one for {', '.join(missing)}, or another target"
+            if is_single
+            else f"{case.label} has no image for {', '.join(missing)}, only for {listing(item.platforms)}: "
             "take one that has, or another target"
         )
         return failed(rule, message, missing=missing, platforms=item.platforms)

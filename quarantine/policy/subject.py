@@ -70,7 +70,8 @@ class _Loose(msgspec.Struct, frozen=True):
 
 
 _LOCK = "write a lock with check --lock FILE and build from that"
-_DIGEST = "name each image by its digest, which check --lock prints"
+_DIGEST = "name each image by its digest, which the verdict gives"
+_COPIED = "keep what it installs in files of their own, lock those, and install the locks instead"
 _VERSION = "name a version of the environment"
 
 
@@ -80,7 +81,9 @@ def _locked(stage: StagePolicy, spec: EnvironmentSpec, *, locks: bool) -> Outcom
     named = any(leaf.images or leaf.curated for leaf in spec.leaves)
     if not named and not any(_kinds(leaf) for leaf in spec.leaves):
         return not_applicable(rule, f"{spec.file} asks for nothing")
-    loose = tuple(dict.fromkeys(found for leaf in spec.leaves for found in _loose(leaf, spec.file)))
+    # no lock can stand for a Dockerfile
+    write = _COPIED if any(leaf.format == "dockerfile" for leaf in spec.leaves) else _LOCK
+    loose = tuple(dict.fromkeys(found for leaf in spec.leaves for found in _loose(leaf, spec.file, write)))
     if not loose:
         return passed(rule, f"{spec.file} pins {'everything that it names' if named else 'every package by digest'}")
     if locks:
@@ -106,12 +109,12 @@ def _kinds(leaf: EnvironmentSpec) -> dict[str, bool]:
     return kinds
 
 
-def _loose(leaf: EnvironmentSpec, file: str) -> Iterator[_Loose]:
-    """What the leaf itself leaves open; `file` is what the outcome speaks of."""
+def _loose(leaf: EnvironmentSpec, file: str, write: str) -> Iterator[_Loose]:
+    """What the leaf itself leaves open; `file` is what the outcome speaks of, `write` how its packages are pinned."""
     for kind, open_ in _kinds(leaf).items():
         if open_:
             whose = f"its {kind} packages" if leaf.file == file else f"the {kind} packages of {leaf.file}"
-            yield _Loose(f"{whose} have no digests", _LOCK)
+            yield _Loose(f"{whose} have no digests", write)
     for image in leaf.images:
         if image.digest is None:
             yield _Loose(f"{image} has no digest", _DIGEST, image.location)
@@ -139,14 +142,22 @@ def _channels(stage: StagePolicy, leaf: EnvironmentSpec) -> Iterator[Outcome]:
         yield _at(_channel(stage, name), location)
 
 
+def _meant(name: str) -> str:
+    # conda takes it where a file names no channel, so the file need not say it
+    return "defaults, which conda takes where no channel is named," if name == "defaults" else name
+
+
 def _channel(stage: StagePolicy, name: str) -> Outcome:
     rule, policy = "channel", stage.policy
     upstream = upstream_of_channel(policy, name)
     if upstream is not None:
         return passed(rule, f"{name} is the upstream {upstream.name}", channel=name, upstream=upstream.name)
     known = tuple(u.name for u in policy.upstreams if u.type is Ecosystem.CONDA)
+    instead = (
+        f"name those instead (channels: [{', '.join(known)}, nodefaults])" if known else "take them from elsewhere"
+    )
     message = (
-        f"{name} is no conda channel of the policy ({', '.join(known) or 'it has none'}): take packages from there, "
+        f"{_meant(name)} is no conda channel of the policy ({', '.join(known) or 'it has none'}): {instead}, "
         "or ask the curators to add it as an upstream"
     )
     return failed(rule, message, channel=name, upstreams=known)
@@ -190,7 +201,8 @@ def _unverifiable(stage: StagePolicy, entry: Unverifiable) -> Outcome:
     match action := stage.rules.unverifiable.action:
         case Action.DENY:
             outcome = failed(
-                rule, f"{message}: expected none of that in {stage.name}; name packages and versions instead"
+                rule,
+                f"{message}: expected none of that in {stage.name}; write it so that it can be read: packages and images by name and version",
             )
         case Action.REVIEW:
             outcome = unknown(rule, f"{message}: somebody has to look at it")

@@ -108,7 +108,7 @@ class _Item(_Wire, frozen=True):
     """`advisories` is null where they could not be looked up, which is not the same as none.
 
     `holds` are the Python distributions that a conda package installs, null where its file list can't be read; empty for
-    everything else. `platforms` are those of an image's index; `pinned` is the reference that always means this image.
+    everything else. `platforms` are those that an image is for; `pinned` is the reference that always means this image.
     """
 
     purl: str

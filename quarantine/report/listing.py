@@ -51,4 +51,4 @@ def _counts(spec: EnvironmentSpec) -> Iterator[str]:
         if things:
             yield counted(len(things), noun)
     if spec.is_locked:
-        yield "all pinned by digest"
+        yield "all pinned"

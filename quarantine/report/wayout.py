@@ -64,7 +64,12 @@ def next_steps(result: CheckResult) -> tuple[Step, ...]:
 
 
 def _mend(result: CheckResult) -> Iterator[Step]:
-    if troubles(result.preconditions):
+    silent = any(
+        outcome.rule == "resolution" and outcome.kind is OutcomeKind.UNKNOWN
+        for subject in result.subjects
+        for outcome in subject.outcomes
+    )
+    if troubles(result.preconditions) or silent:
         yield Step("see what the evidence lacks, and how to mend it", "quarantine doctor")
 
 

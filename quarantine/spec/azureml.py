@@ -44,6 +44,7 @@ _ENVIRONMENT_KEYS = frozenset(
     | {"inference_config", "os_type", "datastore"}
     | {"id", "creation_context", "latest_version", "auto_delete_setting", "intellectual_property", "resourceGroup"}
 )
+_CONDA_KEYS = frozenset({"channels", "dependencies"})
 _BUILD_KEYS = frozenset({"path", "dockerfile_path"})
 # where other jobs, components and environments stand within one
 _NESTED = ("component", "trial", "task", "create_job", "body")
@@ -66,6 +67,11 @@ def read(path: str, files: Mapping[str, bytes], document: Document) -> Environme
     if value is None:
         raise refusal(path, "not an Azure ML YAML: expected a mapping", 1)
     kind = _kind(value)
+    both = sorted(value.keys() & _CONDA_KEYS)
+    if kind != "environment" and both:
+        # conda passes over keys that it doesn't know, and Azure ML's client may, so each would install something else
+        line = document.line((both[0],))
+        raise refusal(path, f"an Azure ML {kind} with `{both[0]}`, which conda would install: keep the two apart", line)
     scope = _Scope(document=document, path=path, chain=(path,))
     if kind == "environment":
         spec = reader.environment(scope, value, ())

@@ -88,7 +88,12 @@ def read_at(path: str, files: Mapping[str, bytes], document: Document, at: Path)
     return msgspec.structs.replace(
         answer,
         format="conda-environment",
-        conda=CondaSection(channels=channels, specs=specs, locked=_locked(specs, channels) if hashed else None),
+        conda=CondaSection(
+            channels=channels,
+            specs=specs,
+            # without `nodefaults` conda adds channels of its own to those of the file
+            locked=_locked(specs, channels) if hashed and _only_named(value.get("channels")) else None,
+        ),
         directives=(*reader.directives, *variables, *answer.directives),
         sources=(own, *(source for source in answer.sources if source != own)),
     )
@@ -229,6 +234,10 @@ class _Reader:
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
+def _only_named(channels: object) -> bool:
+    return isinstance(channels, list) and "nodefaults" in channels
+
+
 def _locked(specs: Sequence[MatchSpec], channels: Sequence[Channel]) -> tuple[LockedCondaPackage, ...] | None:
     """The packages of specs that are all exact by version, build and sha256, each name once; None for any others."""
     if not specs or len({spec.name for spec in specs}) < len(specs) or not all(map(_is_pinned, specs)):
@@ -242,6 +251,7 @@ def _locked(specs: Sequence[MatchSpec], channels: Sequence[Channel]) -> tuple[Lo
             platform=spec.subdir,
             channel=spec.channel or only,
             sha256=spec.sha256,
+            md5=spec.md5 or None,
             location=spec.location,
         )
         for spec in specs

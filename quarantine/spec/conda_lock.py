@@ -70,20 +70,23 @@ def read(path: str, files: Mapping[str, bytes], document: Document) -> Environme
     line = document.line(("metadata", "channels"))
     conda: list[LockedCondaPackage] = []
     pip: list[LockedPackage] = []
-    seen: dict[tuple[str, str, str], tuple[str, str | None]] = {}
+    seen: dict[tuple[str, str, str], tuple[str, str | None, str | None]] = {}
     for index, entry in enumerate(lock.packages):
         location = Location(file=path, line=document.line(("package", index)))
 
         def tell(message: str, entry: Entry = entry, location: Location = location) -> None:
             problems.add(path, location.line, f"package {quote(entry.name)}: {message}")
 
-        key, content = (entry.manager, entry.name, entry.platform), (entry.url, entry.hash.sha256)
+        key, content = (entry.manager, entry.name, entry.platform), (entry.url, entry.hash.sha256, entry.hash.md5)
         known = seen.setdefault(key, content)
         if known is not content:  # once a category
             if known != content:
                 tell(f"stands twice for {quote(entry.platform)}, with different files: lock it again")
         elif entry.manager == "conda":
-            if not entry.name.startswith("__"):  # a virtual package is the machine's
+            if entry.name.startswith("__"):
+                # conda-lock writes none and passes over them, other installers take them for packages
+                tell("a virtual package, which is the machine's and nobody's file: lock it again")
+            else:
                 conda.append(_conda(entry, location, tell))
         elif (package := _pip(entry, location, tell)) is not None:
             pip.append(package)
@@ -185,6 +188,7 @@ def _conda(entry: Entry, location: Location, tell: _Tell) -> LockedCondaPackage:
         channel=redact(channel),
         url=redact(entry.url),
         sha256=_sha256(entry, tell),
+        md5=None if entry.hash.md5 is None else entry.hash.md5.lower(),
         requires=tuple(sorted(name for name in entry.dependencies if not name.startswith("__"))),
         location=location,
     )

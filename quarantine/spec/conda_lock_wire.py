@@ -10,6 +10,7 @@ __all__ = ["Entry", "InvalidLockError", "Lock", "validated", "written"]
 class Hashes(Protocol):
     """The digests of a file, in hexadecimal."""
 
+    md5: str | None
     sha256: str | None
 
 

@@ -176,6 +176,9 @@ def _canonical(term: _Term) -> str:
     if not stem:
         raise ValueError(f"{quote(str(term))}: '*' alone means any version; write it without the operator")
     version = check_version(stem)
+    if version.endswith("_") and term.operator == "=":
+        # for conda that is a '*' behind the '_', too
+        raise ValueError(f"{quote(str(term))}: a '*' behind '_' is read in several ways; write a range")
     match term.operator:
         case "":
             return f"{version}.*" if glob else f"=={version}"

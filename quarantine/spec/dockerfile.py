@@ -10,7 +10,7 @@ Source: the Dockerfile reference, and the parser that the library `dockerfile` w
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 import msgspec
@@ -19,7 +19,7 @@ from quarantine.model import EnvironmentSpec, Needs, SourceFile
 from quarantine.spec import shell
 from quarantine.spec.dockerfile_files import Copied, join, source_in_context
 from quarantine.spec.dockerfile_findings import Findings
-from quarantine.spec.dockerfile_parse import Heredoc, Instruction, Lines, Source
+from quarantine.spec.dockerfile_parse import HEREDOC, Heredoc, Instruction, Lines, Source
 from quarantine.spec.dockerfile_run import run
 from quarantine.spec.dockerfile_stage import Stage, is_installer, judge_configuration, judge_variable, value_of
 from quarantine.spec.image import parse_image
@@ -33,6 +33,10 @@ MAX_BYTES = 512 * 1024
 MAX_COUNT = 1000
 _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
+_INSTALLS = re.compile(
+    r"\b(?:pip[0-9.]*|uv|pipx|conda|mamba|micromamba|poetry|apt|apt-get|apk|dnf|yum|npm)\b.*\b(?:install|add|create)\b|\buvx\b",
+    re.DOTALL,
+)
 _VARIABLE = re.compile(r"[^=\s]+")
 _FRONTENDS = frozenset({"docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"})
 _PLATFORM_ARGUMENTS = frozenset(
@@ -123,10 +127,13 @@ class _Reader:
         text, line = self.source.syntax
         self._image(text, line, "# syntax")
         if self.findings.images and self.findings.images[-1].name not in _FRONTENDS:
-            why = "another program than Docker's reads the file then, and what it makes of it isn't known"
+            why = "another program than Docker's reads the file then: remove the line, or have the curators list its image"
             self.findings.unread(line, f"# syntax={text}", why)
 
     def _instruction(self, name: str, command: Instruction) -> None:
+        if command.heredocs and self.source.lines_as_instructions(command, _KNOWN):
+            why = "a builder without here-documents takes its lines for instructions"
+            self.findings.unread(command.start_line, command.original, why)
         try:
             match name:
                 case "FROM":
@@ -145,6 +152,8 @@ class _Reader:
                     self._shell(command)
                 case "ONBUILD":
                     self._onbuild(command)
+                case "CMD" | "ENTRYPOINT" | "HEALTHCHECK" if _INSTALLS.search(" ".join(command.value)):
+                    self.findings.unread(command.start_line, command.original, "it installs when the container runs")
                 case _:
                     pass
         except ValueError as error:
@@ -158,12 +167,16 @@ class _Reader:
 
     def _image(self, text: str, line: int, role: str, platform: str | None = None) -> None:
         if (found := _PLACEHOLDER.search(text)) is not None:
-            self.findings.unread(line, f"{role} {text}", f"the placeholder {found[0][:60]} isn't filled in")
+            why = f"the placeholder {found[0][:60]} isn't filled in: name the image with its tag"
+            self.findings.unread(line, f"{role} {text}", why)
             return
         try:
             image = parse_image(text, self.findings.at(line), role)
         except ValueError as error:
-            self.findings.unread(line, f"{role} {text}", str(error))
+            name, at, _ = text.partition("@")
+            # what stands behind an "@" and is no digest may be a secret
+            why = "behind '@' stands no digest" if at else str(error)
+            self.findings.unread(line, f"{role} {name}{'@***' if at else ''}", why)
             return
         self.findings.images.append(msgspec.structs.replace(image, platform=platform))
 
@@ -235,18 +248,23 @@ class _Reader:
         for word in command.value:
             name, equals, text = word.partition("=")
             lookup = self._global if stage is None else stage.lookup
+            if "$" in name:
+                self._unnamed(command, word)
+                continue
             key = shell.docker_text(name, lookup, self.source.escape).text
             if not key or _VARIABLE.fullmatch(key) is None:
-                self._problem(command, f"{quote(word)} is not the name of a variable")
+                self._problem(command, f"{quote(name)} is not the name of a variable" if name else "ARG without a name")
                 continue
             value: str | Missing
             if equals:
                 found = shell.docker_text(text, lookup, self.source.escape)
                 value = value_of(found)
-                if stage is not None:
-                    judge_variable(key, f"{key}={found.text}", command.start_line, self.findings)
+                told = found.text
             else:
                 value = self.globals.get(key, Missing.UNSET)
+                told = value if isinstance(value, str) else "..."
+            if stage is not None and value is not Missing.UNSET:
+                judge_variable(key, f"{key}={told}", command.start_line, self.findings)
             if stage is None:
                 self.globals[key] = value
             else:
@@ -258,18 +276,26 @@ class _Reader:
 
         ENV overrides it by the reference, while builders take the later one: what both agree on is known.
         """
-        before = stage.variables.get(name)
-        if name in stage.environment and given and before != value:
+        before = stage.variables.get(name, Missing.UNSET)
+        # one without a value is what it was before, or not set at all: builders differ
+        doubtful = given if name in stage.environment else value is Missing.UNSET
+        if doubtful and before != value:
             stage.variables[name] = Missing.UNKNOWN
         elif name not in stage.environment:
             stage.variables[name] = value
+
+    def _unnamed(self, command: Instruction, word: str) -> None:
+        self.findings.unread(command.start_line, f"{command.cmd} {word}", "which variable it sets isn't known")
 
     def _env(self, command: Instruction) -> None:
         stage = self.stages[-1]
         found: dict[str, Field] = {}
         for name, text in zip(command.value[::2], command.value[1::2], strict=False):
             # all values of a line are told before any of them counts
-            found[self._expand(name).text] = self._expand(text)
+            if "$" in name:
+                self._unnamed(command, f"{name}={text}")
+            else:
+                found[self._expand(name).text] = self._expand(text)
         for name, value in found.items():
             if not name:
                 self._problem(command, "ENV without a name")
@@ -305,7 +331,7 @@ class _Reader:
     def _copy(self, name: str, command: Instruction) -> None:
         line = command.start_line
         flags = dict(flag.partition("=")[::2] for flag in command.flags)
-        heredocs = {document.name: document for document in command.heredocs}
+        heredocs = iter(command.heredocs)
         if len(command.value) < 2:
             self._problem(command, f"{name} expects a source and a destination")
             return
@@ -318,13 +344,14 @@ class _Reader:
             why = why or ("" if stage is not None else f"it comes out of the image that line {line} names")
         destination = None if target.unknown else join(self.stages[-1].folder, target.text)
         folder = target.text.endswith(("/", "/.")) or target.text in {".", ".."} or len(words) > 2
-        if not target.unknown:
-            judge_configuration(target.text, line, self.findings)
+        configures = not target.unknown and judge_configuration(target.text, line, self.findings)
         copied = Copied(
             line=line, destination=destination, is_folder=folder, stage=stage, unpacks=name == "ADD", why=why
         )
         self._limit(command, len(words) + len(self.stages[-1].layers), "files and folders to copy")
         for raw, word in zip(command.value[:-1], words[:-1], strict=True):
+            if not configures and "<<" not in raw:
+                judge_configuration(word.text, line, self.findings)
             self._source(name, command, raw, word, copied, heredocs, flags)
 
     def _source(
@@ -334,16 +361,15 @@ class _Reader:
         raw: str,
         word: Field,
         copied: Copied,
-        heredocs: Mapping[str, Heredoc],
+        heredocs: Iterator[Heredoc],
         flags: Mapping[str, str],
     ) -> None:
         """One source of a COPY or an ADD."""
         layers = self.stages[-1].layers
         line = command.start_line
-        if raw.startswith("<<") and raw.lstrip("<-").strip("\"'") in heredocs:
-            layers.append(self._heredoc(command, raw, heredocs, copied))
+        if raw.lstrip("0123456789").startswith("<<"):
+            layers.append(self._heredoc(command, raw, next(heredocs, None), copied))
             return
-        judge_configuration(word.text, line, self.findings)
         command_name = (word.text if copied.is_folder else copied.destination or "").rpartition("/")[2]
         if is_installer(command_name) and "--from" not in flags:
             self.findings.unread(line, command.original, f"it puts something else in the place of {command_name}")
@@ -356,26 +382,32 @@ class _Reader:
                 msgspec.structs.replace(copied, sources=(file if not file.endswith(".git") else "",), why=remote)
             )
         elif word.unknown:
+            if name == "ADD":
+                self.findings.unread(line, command.original, "whether it adds a file or a download isn't known")
             unknown = ", ".join(f"${part}" for part in word.unknown)
             layers.append(msgspec.structs.replace(copied, sources=("",), why=f"{unknown} in line {line} isn't known"))
         else:
             layers.append(msgspec.structs.replace(copied, sources=(word.text,)))
 
-    def _heredoc(self, command: Instruction, raw: str, heredocs: Mapping[str, Heredoc], copied: Copied) -> Copied:
+    def _heredoc(self, command: Instruction, raw: str, heredoc: Heredoc | None, copied: Copied) -> Copied:
         """A file whose text stands in the instruction."""
-        name = raw.lstrip("<-").strip("\"'")
-        text = heredocs[name].content
-        literal = "'" in raw or '"' in raw
-        if raw.startswith("<<-"):
+        found = HEREDOC.fullmatch(raw)
+        if found is None or heredoc is None:
+            return msgspec.structs.replace(
+                copied, sources=("",), why=f"{raw[:60]} of line {command.start_line} isn't read"
+            )
+        name, text = heredoc.name, heredoc.content
+        if found[1]:
             text = re.sub(r"(?m)^\t+", "", text)
+        literal = "'" in raw or '"' in raw
         if not literal and ("$" in text or self.source.escape in text):
             return msgspec.structs.replace(
                 copied, sources=(name,), why=f"the text of line {command.start_line} has variables"
             )
         # the last of them ends at the instruction's last line
-        after = sum(d.content.count("\n") + 1 for d in list(heredocs.values())[list(heredocs).index(name) :])
-        before = b"\n" * (command.end_line - after)
-        return msgspec.structs.replace(copied, sources=(name,), text=before + text.encode())
+        place = next(place for place, document in enumerate(command.heredocs) if document is heredoc)
+        after = sum(document.content.count("\n") + 1 for document in command.heredocs[place:])
+        return msgspec.structs.replace(copied, sources=(name,), text=b"\n" * (command.end_line - after) + text.encode())
 
     def _mount(self, flag: str, line: int) -> Copied | None:
         """What a RUN --mount puts before its command, None for what holds no files."""

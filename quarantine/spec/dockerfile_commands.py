@@ -1,9 +1,10 @@
 """The commands that install nothing, and those that only run others: what is in neither list is not known.
 
-A command is harmless here when no argument can make it fetch a package or run a program: so `sed`, `awk`, `tar`, `xargs`
-and `git` are not, which all can.
+A command is harmless here when its arguments can't make it fetch a package, run a program or write a file: so `sed`,
+`awk`, `tar`, `xargs` and `git` are not, which all can. Of those that could by some option, others alone are known.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,20 +12,32 @@ import msgspec
 from quarantine.spec.shell_words import Field
 
 __all__ = [
-    "HARMLESS", "INSTALLERS", "WRITERS", "environment_effect", "harmless", "name_of", "unwrapped", "why_unread",
+    "BUILTINS", "HARMLESS", "INSTALLERS", "environment_effect", "harmless", "name_of", "of_one_word", "unwrapped", "why_unread",
 ]  # fmt: skip
 
 HARMLESS = frozenset(
     """
     : [ addgroup adduser basename cat cd chgrp chmod chown cmp chpasswd chsh cp cut date df diff dirname du echo egrep exit
-    export false fgrep file free getent grep groupadd groupdel groupmod groups hash head hostname id ldconfig ln
-    locale localedef locale-gen logout ls lsb_release md5sum mkdir mktemp mv nproc passwd printenv printf ps pwd readlink
-    realpath rm rmdir seq set sha1sum sha256sum sha512sum shopt sleep sort stat strip sum sync tac tail tee test touch tr
-    tree true truncate type ulimit umask uname uniq unlink unset useradd userdel usermod wait wc which who whoami yes
-    nvidia-smi nvcc
+    export false fgrep free getent grep groupadd groupdel groupmod groups head hostname id ln
+    locale locale-gen logout ls lsb_release md5sum mkdir mv nproc passwd printenv printf ps pwd readlink
+    realpath rm rmdir seq set sha1sum sha256sum sha512sum shopt sleep stat sum sync tac tail tee test touch tr
+    true truncate type ulimit umask uname unlink unset userdel wait wc which who whoami yes nvidia-smi
     """.split()  # noqa: SIM905
 )
-WRITERS = frozenset({"cp", "mv", "ln", "tee", "truncate"})
+BUILTINS = frozenset({"cd", "export", "unset"})
+# commands of which these words alone are known to write and run nothing
+_WORDS: Mapping[str, re.Pattern[str]] = {
+    "file": re.compile(r"[^-].*|-[bhiLN]+"),
+    "hash": re.compile(r"-r"),
+    "ldconfig": re.compile(r"-v"),
+    "mktemp": re.compile(r"-d|-q|-u"),
+    "printf": re.compile(r"(?!-v).*", re.DOTALL),
+    "sort": re.compile(r"-[bcdfghiMnRrsuVz]+|-k[0-9.,a-z]*|[0-9][0-9.,a-z]*"),
+    "uniq": re.compile(r"-[cdDiuz]+"),
+    "useradd": re.compile(r"(?!-[A-Za-z]*k|--sk).*", re.DOTALL),
+    "usermod": re.compile(r"(?!-[A-Za-z]*k|--sk).*", re.DOTALL),
+    "virtualenv": re.compile(r"[^-].*|-[pq]|--python(?:=.*)?|--system-site-packages|--clear|--quiet"),
+}
 INSTALLERS = frozenset(
     {"pip", "pip3", "python", "python3", "uv", "uvx", "pipx", "conda", "mamba", "micromamba", "conda-lock", "poetry"}
 )
@@ -70,8 +83,11 @@ _WHY = {
     "unzip": "what it unpacks isn't read",
     "xargs": "what it runs isn't known before it runs",
 }
+_TOLD_VERSION = frozenset(
+    {"node", "npm", "git", "R", "java", "gcc", "make", "curl", "wget", "cargo", "go", "rustc", "nvcc", "poetry"}
+)
 _MANAGER_OPTIONS = frozenset({"-o", "-c", "-t", "--option", "--config-file", "--root", "--repository", "-X"})
-_SAFE_EXEC = frozenset({"rm", "chmod", "chown", "chgrp", "touch", "strip", "ls", "echo", "rmdir"})
+_SAFE_EXEC = frozenset({"rm", "chmod", "chown", "chgrp", "ls", "echo", "rmdir"})
 _ACTIVATIONS = ("/activate", "/conda.sh", "/mamba.sh", "/micromamba.sh")
 _HARMLESS_VARIABLES = frozenset(
     """
@@ -97,11 +113,28 @@ _JUDGED_VARIABLES = frozenset(
     SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
     """.split()  # noqa: SIM905
 )
-_RUN_FIRST = frozenset({"BASH_ENV", "ENV", "LD_PRELOAD", "PYTHONSTARTUP", "PYTHONHOME", "PROMPT_COMMAND"})
+_RUN_FIRST = frozenset(
+    """
+    BASH_ENV ENV LD_PRELOAD LD_AUDIT PYTHONSTARTUP PYTHONHOME PYTHONUSERBASE PROMPT_COMMAND PWD XDG_CONFIG_HOME
+    XDG_CONFIG_DIRS
+    """.split()  # noqa: SIM905
+)
+# variables that base images set to one word
+_ONE_WORD = frozenset(
+    {"CONDA_PREFIX", "CONDA_DIR", "CONDA_DEFAULT_ENV", "MAMBA_ROOT_PREFIX", "HOME", "PATH", "PWD", "USER", "VIRTUAL_ENV"}
+)  # fmt: skip
+
+
+def of_one_word(word: Field) -> bool:
+    """Whether a word that isn't known is at least one word, and not several."""
+    return not word.several or set(word.unknown) <= _ONE_WORD
 
 
 def name_of(word: Field) -> str | None:
-    """The name of a command as it is looked up: a path in a folder of programs counts as its last part."""
+    """The name of a command as it is looked up: a path in a folder of programs counts as its last part.
+
+    What then lies at that path is for the caller to tell.
+    """
     if word.known is None or not word.text:
         return None
     folder, slash, name = word.text.rpartition("/")
@@ -125,7 +158,7 @@ def harmless(name: str, words: Sequence[Field]) -> bool:
     if name in _PACKAGE_MANAGERS:
         return _subcommand(words) in _PACKAGE_MANAGERS[name]
     if name == "find":
-        return _find(texts)
+        return not any(word.several or word.text in {"$", ""} for word in words) and _find(texts)
     if name in {".", "source"}:
         # the scripts of virtual environments and of conda set variables, and install nothing
         return (
@@ -133,27 +166,11 @@ def harmless(name: str, words: Sequence[Field]) -> bool:
         )
     if name == "command":
         return texts[:1] in (["-v"], ["-V"])
-    if name == "virtualenv":
-        return not any(text.startswith(("--down", "--extra-search", "--app-data")) for text in texts)
-    if name in {
-        "node",
-        "npm",
-        "git",
-        "R",
-        "java",
-        "gcc",
-        "make",
-        "curl",
-        "wget",
-        "cargo",
-        "go",
-        "rustc",
-        "nvcc",
-        "poetry",
-    }:
+    if name in _WORDS:
+        known = all(of_one_word(word) for word in words)
+        return known and all(_WORDS[name].fullmatch(text) is not None for text in texts)
+    if name in _TOLD_VERSION:
         return texts == ["--version"]
-    if name in {"printf", "hash"} and texts[:1] in (["-v"], ["-p"]):
-        return False
     return name in HARMLESS
 
 
@@ -192,22 +209,29 @@ def _find(texts: Sequence[str]) -> bool:
 
 # --- commands that run others -----------------------------------------------------------------------------------------
 
-_WRAPPERS: Mapping[str, frozenset[str]] = {
-    # command -> its options that have a value
-    "sudo": frozenset({"-u", "--user", "-g", "--group", "-h", "-p", "-C", "-r", "-t"}),
-    "env": frozenset({"-u", "--unset"}),
-    "exec": frozenset({"-a"}),
-    "nice": frozenset({"-n", "--adjustment"}),
-    "nohup": frozenset(),
-    "command": frozenset(),
-    "builtin": frozenset(),
-    "timeout": frozenset({"-k", "-s", "--kill-after", "--signal"}),
-    "time": frozenset({"-f", "-o"}),
-    "gosu": frozenset(),
+_NO_OPTION = re.compile(r"(?!)")
+_WRAPPERS: Mapping[str, tuple[re.Pattern[str], frozenset[str]]] = {
+    # command -> its options that are known, and those of them that have a value
+    "sudo": (re.compile(r"-[EHSkn]+|--preserve-env|--set-home"), frozenset({"-u", "--user", "-g", "--group"})),
+    "env": (re.compile(r"--unset=.*"), frozenset({"-u"})),
+    "exec": (_NO_OPTION, frozenset()),
+    "nice": (re.compile(r"-[0-9]+|-n[0-9]+"), frozenset({"-n"})),
+    "nohup": (_NO_OPTION, frozenset()),
+    "command": (_NO_OPTION, frozenset()),
+    "builtin": (_NO_OPTION, frozenset()),
+    "timeout": (
+        re.compile(r"--preserve-status|--foreground|--signal=.*|--kill-after=.*"),
+        frozenset({"-k", "-s", "--kill-after", "--signal"}),
+    ),
+    "time": (re.compile(r"-p"), frozenset()),
+    "gosu": (_NO_OPTION, frozenset()),
 }
 _FIRST_IS_NO_COMMAND = frozenset({"timeout", "gosu"})
-_CONDA_RUN = frozenset({"-n", "--name", "-p", "--prefix", "--cwd", "-r", "--root-prefix", "-e", "--env"})
-_REFUSED = frozenset({"--cwd", "-S", "--split-string", "-C", "--chdir", "-D", "-i", "-R", "--chroot", "-e", "--env"})
+_CONDA_RUN = (
+    re.compile(r"--no-capture-output|--live-stream|--(?:name|prefix|root-prefix)=.*"),
+    frozenset({"-n", "--name", "-p", "--prefix", "-r", "--root-prefix"}),
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Wrapped(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,9 +252,9 @@ def unwrapped(words: Sequence[Field]) -> Wrapped | None:
     """
     name = name_of(words[0]) if words else None
     if name is not None and name in _WRAPPERS:
-        place = _past_options(words, 1, _WRAPPERS[name])
+        place = _past_options(words, 1, *_WRAPPERS[name])
     elif name in {"conda", "mamba", "micromamba"} and len(words) > 1 and words[1].known == "run":
-        place = _past_options(words, 2, _CONDA_RUN)
+        place = _past_options(words, 2, *_CONDA_RUN)
     else:
         return None
     if place is None:
@@ -238,27 +262,32 @@ def unwrapped(words: Sequence[Field]) -> Wrapped | None:
     variables: list[tuple[str, Field]] = []
     if name in {"sudo", "env"}:
         while place < len(words) and "=" in words[place].text:
-            variables.append((words[place].text.partition("=")[0], words[place]))
+            variable = words[place].text.partition("=")[0]
+            if _VARIABLE.fullmatch(variable) is None or words[place].several:
+                return None
+            variables.append((variable, words[place]))
             place += 1
     if name in _FIRST_IS_NO_COMMAND:
+        if words[place : place + 1] and (words[place].several or words[place].text.startswith("-")):
+            return None
         place += 1
-    if name == "exec" and place == len(words):
+    if place >= len(words) or words[place].text.startswith("-"):
         return None
     return Wrapped(variables=tuple(variables), words=words[place:], clears=name in {"sudo", "gosu"})
 
 
-def _past_options(words: Sequence[Field], place: int, valued: frozenset[str]) -> int | None:
+def _past_options(words: Sequence[Field], place: int, known: re.Pattern[str], valued: frozenset[str]) -> int | None:
+    """The place of the first word that is no option, None where there is one that isn't known."""
     while place < len(words) and words[place].text.startswith("-"):
         text = words[place].text
-        if (
-            words[place].known is None
-            or (text.partition("=")[0] in _REFUSED and text not in valued)
-            or text in {"-v", "-V", "--cwd", "-e"}
-        ):
-            return None
-        place += 1
-        if text == "--":
-            break
+        if text == "--" and words[place].known is not None:
+            return place + 1
         if text in valued:
+            if not words[place + 1 : place + 2] or not of_one_word(words[place + 1]):
+                return None
+            place += 2
+        elif known.fullmatch(text) is not None and of_one_word(words[place]):
             place += 1
+        else:
+            return None
     return place

@@ -4,6 +4,7 @@ Specs on the command line are one part a command; environment files and locks ar
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from quarantine.errors import SpecError
 from quarantine.model import Channel, CondaSection, EnvironmentSpec, Location, MatchSpec, Needs, SourceFile
 from quarantine.spec import conda_environment, conda_lock, documents
+from quarantine.spec.dockerfile_commands import of_one_word
 from quarantine.spec.dockerfile_files import Inline, Untraced
 from quarantine.spec.dockerfile_install import Install, Kind, Located, Options, parse_options, unfilled
 from quarantine.spec.match_spec import channel_name, parse_match_spec
@@ -53,10 +55,13 @@ _SHORT = {
     "m": "--no-env", "S": "--satisfied-skip-solve", "V": "--version",
 }  # fmt: skip
 _HARMLESS = frozenset(
-    {"clean", "info", "list", "init", "activate", "deactivate", "remove", "uninstall", "search", "config", "shell",
-     "notices", "package", "compare", "doctor", "help", "export", "rename", "shell.bash", "shell.posix", "self-update"}
-) - {"config", "self-update", "shell"}  # fmt: skip
-_ENV_HARMLESS = frozenset({"list", "export", "remove", "config"})
+    {"info", "list", "init", "activate", "deactivate", "remove", "uninstall", "search", "notices", "compare", "help", "export"}
+)  # fmt: skip
+_ENV_HARMLESS = frozenset({"list", "export", "remove"})
+# what else they may be told could name a channel or a file to write
+_HARMLESS_OPTIONS = re.compile(
+    r"[^-].*|-[ynpqaf]+|--(?:yes|name|prefix|quiet|all|force|json|envs|explicit|export|no-builds)"
+)
 # settings of conda that say nothing of where packages come from
 _SETTINGS = frozenset(
     {"always_yes", "auto_activate", "auto_activate_base", "auto_update_conda", "changeps1", "channel_priority",
@@ -83,7 +88,7 @@ def conda(tool: str, words: Sequence[Field], install: Install) -> str | None:
             return _config(rest, install)
         case "" | "clean":
             return None
-        case _ if command in _HARMLESS:
+        case _ if command in _HARMLESS and _is_plain(rest, command):
             return None
         case _:
             return f"what `{tool} {command[:20]}` does isn't known here"
@@ -100,9 +105,15 @@ def conda_lock_install(words: Sequence[Field], install: Install) -> str | None:
     return None
 
 
+def _is_plain(words: Sequence[Field], command: str) -> bool:
+    texts = [word.text for word in words]
+    writes = command == "export" and any(text.startswith(("-f", "--file")) for text in texts)
+    return not writes and all(_HARMLESS_OPTIONS.fullmatch(text) for text in texts) and all(map(of_one_word, words))
+
+
 def _env(tool: str, words: Sequence[Field], install: Install) -> str | None:
     command = next((word.known or "" for word in words if not word.text.startswith("-")), "")
-    if command in _ENV_HARMLESS:
+    if command in _ENV_HARMLESS and _is_plain(words, command):
         return None
     if command not in {"create", "update"}:
         return f"what `{tool} env {command[:20]}` does isn't known here"
@@ -153,7 +164,7 @@ def _install(tool: str, words: Sequence[Field], install: Install) -> str | None:
     options = parse_options(words, _TABLE, _SHORT)
     if options.why:
         return options.why
-    if options.has("--help", "--version"):
+    if options.has("--help"):
         return None
     _settings(options, install)
     for file in options.values("--file"):

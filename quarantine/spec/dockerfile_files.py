@@ -1,26 +1,27 @@
 """Where a file of an image comes from: paths in a stage traced back through COPY, ADD and mounts to the build context.
 
-Nothing is looked up: whether a source is a file or a folder is told from how it is written, by the rules of COPY
-(Dockerfile reference, "COPY": a destination that ends in a slash is a folder, and so is one that holds several sources).
-Where two answers remain there is none.
+Whether a source is a file is known once it was read: one whose name is that of a text is asked for where it matters, any
+other may be a folder (Dockerfile reference, "COPY": a destination that ends in a slash is a folder, and so is one that
+holds several sources). Where two answers remain there is none.
 
 A path in a stage is absolute, or begins with a mark that stands for a folder whose name isn't known (the base image's
 working directory).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-__all__ = ["Copied", "Inline", "Traced", "Untraced", "Written", "join", "source_in_context", "trace"]
+__all__ = [
+    "NOTHING", "Copied", "Inline", "Layer", "Traced", "Untraced", "Written", "is_text", "join", "may_fill", "named_as_text",
+    "source_in_context", "trace",
+]  # fmt: skip
 
+NOTHING = "no COPY or ADD puts it there"
 MAX_STEPS = 20_000
 MAX_STAGES = 32
 MAX_PATH = 4096
-_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.zst")
-_FILES = (
-    ".txt", ".in", ".yml", ".yaml", ".toml", ".lock", ".cfg", ".conf", ".ini", ".json", ".py", ".sh", ".whl", ".md", ".pem",
-)  # fmt: skip
+_TEXTS = (".txt", ".in", ".yml", ".yaml", ".toml", ".lock", ".cfg", ".conf", ".ini", ".json", ".py", ".sh", ".md")
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +43,16 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths that a command writes to, with `below` also below; None for one that isn't known. `text` is what it then holds."""
+    """Paths that a command writes to, with `below` also below; None for one that isn't known.
+
+    `text` is what it then holds. `links` is whether they are names of one thing from then on.
+    """
 
     line: int
     paths: tuple[str | None, ...]
     text: bytes | None = None
     below: bool = True
+    links: bool = False
 
 
 Layer = Copied | Written
@@ -99,25 +104,58 @@ def source_in_context(source: str) -> str:
     return (join("", f"/{source}") or "/")[1:]
 
 
+def named_as_text(source: str) -> bool:
+    """Whether a source has the name of a text file, whatever it is."""
+    return source.endswith(_TEXTS)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether ADD takes the bytes for a file, and not for an archive that it unpacks."""
+    try:
+        return "\0" not in data.decode() and not data.startswith(b"BZh")
+    except UnicodeDecodeError:
+        return False
+
+
 def trace(
-    path: str, layers: Sequence[Layer], stages: Sequence[Sequence[Layer]], known: Collection[str]
-) -> Traced | Inline | Untraced:
-    """What the path stands for after the layers. `known` are files of the context that are there for certain."""
-    return _Tracer(stages, known).trace(path, layers)
+    path: str,
+    layers: Sequence[Layer],
+    stages: Sequence[Sequence[Layer]],
+    known: Collection[str],
+    is_file: Callable[[str], bool],
+) -> Traced | Inline | Untraced | None:
+    """What the path stands for after the layers, None where nothing is known to put it there.
+
+    `known` are files of the context that are there for certain; `is_file` says whether a source is certain to be one.
+    """
+    return _Tracer(stages, known, is_file).trace(path, layers)
+
+
+def may_fill(layer: Layer, path: str) -> bool:
+    """Whether a layer may put something at the path, or below it."""
+    places = layer.paths if isinstance(layer, Written) else (layer.destination,)
+    return any(place is None or _overlap(place, path) for place in places)
 
 
 class _Tracer:
     """Follows one path; used once."""
 
-    def __init__(self, stages: Sequence[Sequence[Layer]], known: Collection[str]) -> None:
+    def __init__(
+        self, stages: Sequence[Sequence[Layer]], known: Collection[str], is_file: Callable[[str], bool]
+    ) -> None:
         self.stages = stages
         self.known = known
+        self.is_file = is_file
         self.steps = 0
         self.depth = 0
 
-    def trace(self, path: str, layers: Sequence[Layer]) -> Traced | Inline | Untraced:
+    def trace(self, path: str, layers: Sequence[Layer]) -> Traced | Inline | Untraced | None:
         """The last layer that puts the path there decides, unless it only may."""
         guesses: list[Traced] = []
+        for layer in layers:
+            # what is written to one name of a thing is in its others, in whatever order
+            if isinstance(layer, Written) and layer.links and (linked := self._written(path, layer)) is not None:
+                return linked
         for layer in reversed(layers):
             self.steps += 1
             if self.steps > MAX_STEPS:
@@ -125,7 +163,7 @@ class _Tracer:
             found = self._written(path, layer) if isinstance(layer, Written) else self._copied(path, layer)
             if found is None:
                 continue
-            if isinstance(found, Traced) and (not found.sure and found.path not in self.known):
+            if isinstance(found, Traced) and not found.sure and found.path not in self.known:
                 guesses.append(found)
                 continue
             if not guesses:
@@ -134,11 +172,11 @@ class _Tracer:
                 return found
             if isinstance(found, Traced):
                 return Untraced(f"it may be {found.path} or {guesses[0].path} of the context: name the file in a COPY")
-            break
+            return Untraced(f"it may be {guesses[0].path} of the context, or what was there before: name it in a COPY")
         paths = tuple(dict.fromkeys(guess.path for guess in guesses))
         if len(paths) > 1:
             return Untraced(f"it may be {' or '.join(paths[:3])} of the context: name the file in a COPY")
-        return guesses[0] if guesses else Untraced("no COPY or ADD puts it there")
+        return guesses[0] if guesses else None
 
     def _written(self, path: str, layer: Written) -> Inline | Untraced | None:
         for written in layer.paths:
@@ -158,10 +196,8 @@ class _Tracer:
         if layer.text is not None:
             names = {source for source in layer.sources if source == below}
             return Inline(layer.text) if not below or names else None
-        if layer.unpacks and any(source.endswith(_ARCHIVES) for source in layer.sources):
-            return Untraced(f"line {layer.line} unpacks an archive over it")
         if layer.why:
-            may = any(_candidate(source, below, layer) is not None for source in layer.sources)
+            may = any(self._candidate(source, below, layer) is not None for source in layer.sources)
             return Untraced(layer.why) if may else None
         return self._of_sources(below, layer)
 
@@ -172,23 +208,21 @@ class _Tracer:
             return None
         name = path.rpartition("/")[2]
         ends = {destination.rpartition("/")[2], *(source.rpartition("/")[2] for source in layer.sources)}
-        folders = not layer.why and any(not s.endswith(_FILES) for s in layer.sources)
+        folders = not layer.why and any(not named_as_text(source) for source in layer.sources)
         if name in ends or folders:
             return Untraced(f"line {layer.line} may put another file there: write WORKDIR with an absolute path")
         return None
 
     def _of_sources(self, below: str, layer: Copied) -> Traced | Inline | Untraced | None:
         found: list[Traced | Inline | Untraced] = []
-        for source in reversed(layer.sources):
-            candidate = _candidate(source, below, layer)
-            if candidate is None:
-                continue
+        for source in layer.sources:
+            candidate = self._candidate(source, below, layer)
             if isinstance(candidate, Traced) and layer.stage is not None:
                 found.append(self._in_stage(candidate, layer.stage))
-            else:
+            elif candidate is not None:
                 found.append(candidate)
         sure = [c for c in found if isinstance(c, Traced | Inline) and (isinstance(c, Inline) or c.sure)]
-        traced = sure or [c for c in found if not isinstance(c, Untraced)] or found
+        traced = sure or found
         if len(set(traced)) > 1:
             return Untraced(f"several sources of line {layer.line} may be it")
         return traced[0] if traced else None
@@ -201,31 +235,32 @@ class _Tracer:
         self.depth -= 1
         if isinstance(found, Traced):
             return Traced(found.path, found.sure and candidate.sure)
-        return found
+        return Untraced(NOTHING) if found is None else found
 
-
-def _candidate(source: str, below: str, layer: Copied) -> Traced | Untraced | None:
-    """What a source has at a path below the destination ("" for the destination itself)."""
-    folder = source.endswith(("/", "/.")) or source in {"", "."}
-    clean = source_in_context(source)
-    if layer.mount:
-        return Traced("/".join(part for part in (clean, below) if part), sure=not below)
-    parent, _, name = clean.rpartition("/")
-    if any(mark in parent for mark in "*?["):
-        return Untraced(f"the pattern {source[:60]!a} in line {layer.line} isn't followed")
-    prefix = f"{parent}/" if parent else ""
-    if any(mark in name for mark in "*?["):
-        if "[" in name or "\\" in name:
-            return Untraced(f"the pattern {source[:60]!a} in line {layer.line} isn't followed")
-        return Traced(f"{prefix}{below}", sure=False) if below and "/" not in below and _fits(below, name) else None
-    if not folder and clean:
-        if below == name or (not below and not layer.is_folder):
-            return Traced(clean, sure=True)
-        if clean.endswith(_FILES):
+    def _candidate(self, source: str, below: str, layer: Copied) -> Traced | Untraced | None:
+        """What a source has at a path below the destination ("" for the destination itself)."""
+        folder = source.endswith(("/", "/.")) or source in {"", "."}
+        clean = source_in_context(source)
+        if layer.mount:
+            return Traced("/".join(part for part in (clean, below) if part), sure=not below)
+        name = clean.rpartition("/")[2]
+        if any(mark in clean for mark in "*?[\\"):
+            return Untraced(
+                f"which files the pattern {source[:60]!a} in line {layer.line} takes isn't known: name them"
+            )
+        if not folder and clean:
+            if below == name or (not below and not layer.is_folder):
+                return Traced(clean, sure=True)
+            if layer.why and named_as_text(clean):
+                return None
+            if layer.stage is None and not layer.why:
+                if self.is_file(clean):
+                    return None
+                if layer.unpacks:
+                    return Untraced(f"line {layer.line} may unpack an archive over it")
+        if not below:
             return None
-    if not below:
-        return None
-    return Traced(f"{clean}/{below}" if clean else below, sure=False)
+        return Traced(f"{clean}/{below}" if clean else below, sure=False)
 
 
 def _below(path: str, folder: str) -> str | None:
@@ -236,24 +271,12 @@ def _below(path: str, folder: str) -> str | None:
     return path[len(prefix) :] if path.startswith(prefix) else None
 
 
+def _overlap(one: str, other: str) -> bool:
+    return _below(one, other) is not None or _below(other, one) is not None
+
+
 def _may_be(path: str, written: str, *, below: bool) -> bool:
     """Whether a path is the written one, or lies below; where one of them begins unknown, whether it may be."""
     if path.partition("/")[0] == written.partition("/")[0]:
         return _below(path, written) is not None if below else path == written
     return path.rpartition("/")[2] == written.rpartition("/")[2]
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern of `*` and `?`, in time that is the product of their lengths at most."""
-    at, place, star, mark = 0, 0, -1, 0
-    while at < len(name):
-        if place < len(pattern) and (pattern[place] in {"?", name[at]}) and pattern[place] != "*":
-            at, place = at + 1, place + 1
-        elif place < len(pattern) and pattern[place] == "*":
-            star, mark, place = place, at, place + 1
-        elif star >= 0:
-            mark += 1
-            at, place = mark, star + 1
-        else:
-            return False
-    return not pattern[place:].strip("*")

@@ -28,12 +28,23 @@ MAX_LOOKED_AT = 1000
 MAX_COMMANDS = 10_000
 # what looks like a token: letters and digits without any blank, dot, slash or dash
 _TOKEN = re.compile(r"(?<!sha256:)\b[A-Za-z0-9_+]{20,}={0,2}")
+# passwords without an option that says so: joined to a short one, behind the command, or piped to it
+_LOGIN = re.compile(r"(?<!\S)-u[^\s:=-][^\s:]*:\S+|(?<!\S)-[pP][^\s/.$-][^\s/.]{3,}")
+_PASSWORD = re.compile(
+    r"""(\b(?:sshpass|login|mysql\w*|mariadb\w*|psql|redis-cli|unzip|zip|ldap\w+|openssl)\b[^|;&]*?\s-[pPakw]\s*)("[^"]*"?|'[^']*'?|[^\s'"]+)"""
+)
+_PIPED = re.compile(
+    r"\b(echo|printf)\b[^|;&]*(?=\|[^|].*(?:login|passw|stdin|sudo|secret|token|gpg|openssl|vault))", re.IGNORECASE
+)
 _OPTION = re.compile(r"""(--?[A-Za-z][A-Za-z0-9-]*)(=| +)("[^"]*"?|'[^']*'?|\S+)""")
 
 
 def shown(text: str) -> str:
     """A command or instruction as it may be shown: redacted, on one line, cut after 100 characters."""
     line = hide_token(redact(" ".join(text.split()))[:MAX_LOOKED_AT])
+    line = _PIPED.sub(r"\1 *** ", line)
+    line = _PASSWORD.sub(r"\1***", line)
+    line = _LOGIN.sub(lambda found: f"{found[0][:2]}***", line)
     line = _OPTION.sub(_hidden, line)
     line = _TOKEN.sub(lambda found: "***" if _is_token(found[0]) else found[0], line)
     return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}..."

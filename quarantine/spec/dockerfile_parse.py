@@ -5,7 +5,7 @@ The parser gives neither the lines of a command's words nor the flags of an ONBU
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from quarantine.errors import UpstreamError
@@ -19,14 +19,20 @@ except ImportError as error:
         "machine; run pip install dockerfile (which needs Go), or check on another one"
     ) from error
 
-__all__ = ["Heredoc", "Instruction", "Lines", "Source"]
+__all__ = ["HEREDOC", "Heredoc", "Instruction", "Lines", "Source"]
 
 MAX_LINES = 20_000
 MAX_INSTRUCTIONS = 2000
 MAX_SEARCHED = 100_000
 MAX_JOINED = 32 * 1024
+MAX_NESTED = 32
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(\S[^\r\n]*)")
-_ONLY_HEREDOC = re.compile(r"<<-?[\"']?[^\s\"'<]+[\"']?")
+# a here-document that is the whole of a word, or of a command: its delimiter is one word, quoted in any way
+HEREDOC = re.compile(r"""[0-9]*<<(-?)(?:[^\s"'\\<]|"[^"<]*"|'[^'<]*'|\\[^<])+""")
+_SEVERAL = re.compile(rf"{HEREDOC.pattern}[ \t]")
+_MAY_BE_ONLY = re.compile(r"[0-9]*<<-?[^<]*")
+_FLAT_VARIABLE = re.compile(r"\$\{[^${}'\"\\`]*\}")
+_LEADING_TABS = re.compile(r"(?m)^\t+")
 _ONBUILD = re.compile(r"^\s*onbuild\s+", re.IGNORECASE)
 _PARSE_ERROR = re.compile(r"(?:dockerfile )?parse error on line \d+: ")
 
@@ -78,13 +84,19 @@ class Source:
             raise refusal(file, f"{len(self.instructions)} instructions: at most {MAX_INSTRUCTIONS} are read")
 
     def _check_lengths(self, file: str) -> None:
-        """Nothing, raising SpecError for an endless instruction: the parser's time grows with the square of its length."""
-        length, first, goes_on = 0, 1, False
+        """Nothing, raising SpecError for an endless instruction, or for variables in the defaults of others without end.
+
+        The parser's time grows with the square of the one, and with the cube of the other.
+        """
+        length, nested, first, goes_on = 0, 0, 1, False
         for number, line in enumerate(self.lines, start=1):
             if goes_on and (not line.strip() or line.lstrip().startswith("#")):
                 continue  # neither ends an instruction
-            length, first = (length, first) if goes_on else (0, number)
+            length, nested, first = (length, nested, first) if goes_on else (0, 0, number)
             length += len(line)
+            nested += _nested(line)
+            if nested > MAX_NESTED:
+                raise refusal(file, f"more than {MAX_NESTED} variables within each other", first)
             if length > MAX_JOINED:
                 raise refusal(file, f"an instruction of more than {MAX_JOINED} characters", first)
             goes_on = line.rstrip(" \t").endswith(self.escape)
@@ -109,13 +121,17 @@ class Source:
 
         A here-document that is the whole command is the script itself.
         """
-        header = command.value[0]
+        header = command.value[0].strip()
         of_header = self._lines_of(command, header)
         if not command.heredocs:
             return header, of_header
         end = command.end_line
-        if _ONLY_HEREDOC.fullmatch(header.strip()):
+        only = HEREDOC.fullmatch(header)
+        if ("$" in header and only) or (_MAY_BE_ONLY.fullmatch(header) and not (only or _SEVERAL.match(header))):
+            raise ValueError("a here-document whose end isn't plain: write a word of letters")
+        if only is not None:
             text = command.heredocs[0].content
+            text = _LEADING_TABS.sub("", text) if only[1] else text
             first = end - text.count("\n")
             return text, lambda place: first + text.count("\n", 0, place)
         whole = header + "".join(f"\n{document.content}{document.name}" for document in command.heredocs)
@@ -148,6 +164,18 @@ class Source:
             return lambda _: command.start_line
         return lambda place: starts[bisect_right(starts, (offset + place, len(self.lines))) - 1][1]
 
+    def lines_as_instructions(self, command: Instruction, known: Collection[str]) -> bool:
+        """Whether a builder without here-documents would take those of a command for instructions."""
+        goes_on = True
+        for line in self.lines[command.start_line - 1 : command.end_line]:
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            if not goes_on and text.split()[0].upper() not in known:
+                return False
+            goes_on = text.endswith(self.escape)
+        return True
+
     def onbuild(self, command: Instruction) -> Instruction | None:
         """The instruction behind ONBUILD, None where it can't be told from the text; ValueError for what is none."""
         lines = self.lines[command.start_line - 1 : command.end_line]
@@ -166,6 +194,11 @@ class Source:
 def _instructions(text: str) -> Sequence[Instruction]:
     commands: Sequence[Instruction] = dockerfile.parse_string(text)
     return commands
+
+
+def _nested(line: str) -> int:
+    """How many `${` of a line hold more than a name with a plain default."""
+    return _FLAT_VARIABLE.sub("", _FLAT_VARIABLE.sub("", line)).count("${") if "${" in line else 0
 
 
 def _message(message: str) -> str:

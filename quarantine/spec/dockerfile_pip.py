@@ -4,6 +4,7 @@ The packages that a command names, its options and the files it reads become lin
 command. What an option makes of the rest and isn't known here leaves the command unread.
 """
 
+import re
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -11,7 +12,8 @@ from msgspec.structs import replace
 from quarantine.errors import SpecError
 from quarantine.model import Directive, EnvironmentSpec, Needs
 from quarantine.spec import pylock, pyproject, requirements, uv_lock
-from quarantine.spec.dockerfile_files import Inline, Untraced
+from quarantine.spec.dockerfile_commands import of_one_word
+from quarantine.spec.dockerfile_files import NOTHING, Inline, Untraced
 from quarantine.spec.dockerfile_install import (
     Install,
     Kind,
@@ -25,27 +27,15 @@ from quarantine.spec.dockerfile_install import (
 )
 from quarantine.spec.dockerfile_pip_options import PIP_INSTALL, PIP_SHORT, UV_INSTALL, UV_SHORT, UV_SYNC
 from quarantine.spec.options import split_options
+from quarantine.spec.origins import origins
 from quarantine.spec.requirement import is_reference
 from quarantine.spec.requirements import logical_lines
 from quarantine.spec.shell_words import Field
 from quarantine.spec.text import quote
+from quarantine.spec.toml import load_toml
 
 __all__ = ["pip", "pipx", "uv"]
 
-# variables that base images set to one word
-_ONE_WORD = frozenset(
-    {
-        "CONDA_PREFIX",
-        "CONDA_DIR",
-        "CONDA_DEFAULT_ENV",
-        "MAMBA_ROOT_PREFIX",
-        "HOME",
-        "PATH",
-        "PWD",
-        "USER",
-        "VIRTUAL_ENV",
-    }
-)
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
 
 _PIP_HARMLESS = frozenset(
@@ -65,8 +55,12 @@ _PIP_HARMLESS = frozenset(
         "completion",
     }
 )
-_UV_HARMLESS = frozenset({"venv", "cache", "version", "help", "self", "tree", "export", "lock"})
-_UV_PIP_HARMLESS = frozenset({"uninstall", "list", "show", "freeze", "check", "tree", "compile"})
+_UV_PIP_HARMLESS = frozenset({"uninstall", "list", "show", "freeze", "check", "tree"})
+_UV_VENV = re.compile(
+    r"[^-].*|-[pqn]|--python(?:=.*)?|--system-site-packages|--clear|--allow-existing|--relocatable|--no-project|--quiet"
+    r"|--no-config|--no-cache|--prompt(?:=.*)?"
+)
+_BACKEND = "it builds a project in the image: its build backend, which its pyproject.toml names, is fetched and run"
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -122,7 +116,11 @@ def uv(words: Sequence[Field], install: Install) -> str | None:
             return _install([*before, *after], install, UV_INSTALL, UV_SHORT)
         case "":
             return None if all(word.known is not None for word in before) else "its arguments aren't known"
-        case _ if command in _UV_HARMLESS:
+        case "cache" | "help":
+            return None
+        case "version" | "self" if [word.known for word in (*before, *after)] in ([], ["version"], ["--short"]):
+            return None
+        case "venv" if all(_UV_VENV.fullmatch(word.text) and of_one_word(word) for word in (*before, *after)):
             return None
         case _:
             return f"what `uv {command[:20]}` does isn't known here"
@@ -138,9 +136,42 @@ def _uv_pip(group: str, before: list[Field], words: Sequence[Field], install: In
         options.words = []
         return _gather(options, install)
     if command == "install":
+        _uv_settings(rest, install)
         return _install(rest, install, UV_INSTALL, UV_SHORT)
     harmless = _UV_PIP_HARMLESS if group == "pip" else {"list", "uninstall", "dir", "update-shell"}
     return None if command in harmless else f"what `uv {group} {command[:20]}` does isn't known here"
+
+
+def _uv_settings(words: Sequence[Field], install: Install) -> None:
+    """Keeps that uv obeys `uv.toml` and `pyproject.toml` of its folder and those above, where a COPY may have put one."""
+    if any(word.known == "--no-config" for word in words):
+        return
+    above = [step for step in (install.folder or "").split("/")[1:] if step]
+    for up in range(len(above) + 1):
+        for name in ("uv.toml", "pyproject.toml"):
+            match install.locate(Field(text="../" * up + name)):
+                case Located(sure=True, path=path) if name == "pyproject.toml":
+                    data = install.findings.need(path, install.line)
+                    if data is not None:
+                        _origins(path, data, install)
+                case Untraced(why=why) if why == NOTHING:
+                    pass
+                case _:
+                    install.unread(
+                        f"uv obeys {name}, which a COPY may have put there: write --no-config, or name it in a COPY"
+                    )
+                    return
+
+
+def _origins(path: str, data: bytes, install: Install) -> None:
+    """Keeps what the tables of tools in a pyproject.toml say of where packages come from."""
+    try:
+        directives, unverifiable = origins(load_toml(path, data))
+    except SpecError as error:
+        install.findings.refused(error)
+        return
+    install.findings.directives += directives
+    install.findings.unverifiable += unverifiable
 
 
 def _command(
@@ -165,7 +196,7 @@ def _install(
     words: Sequence[Field], install: Install, table: dict[str, Kind], short: dict[str, str], *, abbreviate: bool = False
 ) -> str | None:
     options = parse_options(words, table, short, abbreviate=abbreviate)
-    return None if options.has("--help", "--version") else _gather(options, install)
+    return None if options.has("--help") else _gather(options, install)
 
 
 def _gather(options: Options, install: Install) -> str | None:
@@ -199,7 +230,7 @@ class _Lines:
             case Kind.FLAG:
                 pass
             case Kind.VALUE | Kind.CHANNEL:
-                if value is not None and value.several and not set(value.unknown) <= _ONE_WORD:
+                if value is not None and not of_one_word(value):
                     install.unread_word(value, f"{unknown_words(value)} isn't known, and may be several words")
             case Kind.LINE_FLAG:
                 self._line(name)
@@ -339,8 +370,9 @@ def project(install: Install, folder: Field) -> None:
         data = install.findings.need(found.path, install.line)
         if data is not None:
             install.keep(lambda: install.findings.part(pyproject.read(found.path, data)))
+        install.unread(_BACKEND)
         return
-    install.unread("it builds a project in the image, whose dependencies aren't read: check its pyproject.toml as well")
+    install.unread(f"{_BACKEND}, and its dependencies aren't read: check its pyproject.toml as well")
 
 
 def _uv_sync(words: Sequence[Field], install: Install) -> str | None:
@@ -356,8 +388,9 @@ def _uv_sync(words: Sequence[Field], install: Install) -> str | None:
     held = options.has("--locked", "--frozen", "--check") or any(
         install.variable(name) in {"1", "true"} for name in ("UV_LOCKED", "UV_FROZEN")
     )
-    folder = Field(text=".")
-    found = install.locate(replace(folder, text="uv.lock"))
+    if not options.has("--no-install-project", "--no-install-workspace", "--no-install-local"):
+        install.unread(f"{_BACKEND}: write --no-install-project to leave it out")
+    found = install.locate(Field(text="uv.lock"))
     if not isinstance(found, Located):
         why = found.why if isinstance(found, Untraced) else "it stands in the Dockerfile"
         return f"its uv.lock can't be traced to a file of the build context: {why}"

@@ -44,7 +44,7 @@ PIP_INSTALL = _SHARED | {
         Kind.FLAG,
     ),
     **dict.fromkeys(
-        ("--root", "--src", "--upgrade-strategy", "--progress-bar", "--root-user-action", "--report", "--log", "--retries",
+        ("--root", "--src", "--upgrade-strategy", "--progress-bar", "--root-user-action", "--retries",
          "--timeout", "--exists-action", "--client-cert", "--dest", "--wheel-dir", "--build", "--build-constraint",
          "--uploaded-prior-to", "--only-final"),
         Kind.VALUE,
@@ -52,7 +52,7 @@ PIP_INSTALL = _SHARED | {
     **dict.fromkeys(("--platform", "--implementation", "--abi", "--proxy", "--use-deprecated", "--all-releases"), Kind.JUDGED),
     "--ignore-requires-python": Kind.JUDGED_FLAG,
     "--process-dependency-links": Kind.JUDGED_FLAG,
-    **dict.fromkeys(("--install-option", "--requirements-from-script", "--build-option"), Kind.UNREAD),
+    **dict.fromkeys(("--install-option", "--requirements-from-script", "--build-option", "--report", "--log"), Kind.UNREAD),
 }  # fmt: skip
 PIP_SHORT = {
     "r": "--requirement", "c": "--constraint", "e": "--editable", "t": "--target", "U": "--upgrade",

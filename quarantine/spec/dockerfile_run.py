@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 
 from quarantine.spec import shell
 from quarantine.spec.dockerfile_commands import (
+    BUILTINS,
     INSTALLERS,
-    WRITERS,
     harmless,
     name_of,
     unwrapped,
     why_unread,
 )
 from quarantine.spec.dockerfile_conda import conda, conda_lock_install, configured_channels
-from quarantine.spec.dockerfile_files import Copied, Inline, Traced, Untraced, Written, join, trace
+from quarantine.spec.dockerfile_files import NOTHING, Copied, Inline, Traced, Untraced, Written, join
 from quarantine.spec.dockerfile_findings import Findings
 from quarantine.spec.dockerfile_install import Install
+from quarantine.spec.dockerfile_layers import Layers
 from quarantine.spec.dockerfile_pip import pip, pipx, uv
+from quarantine.spec.dockerfile_places import PROGRAMS, is_sensitive, may_hold_sensitive
 from quarantine.spec.dockerfile_stage import (
     PIP,
     PYTHON,
@@ -31,6 +33,7 @@ from quarantine.spec.dockerfile_stage import (
     judge_variable,
     value_of,
 )
+from quarantine.spec.dockerfile_writers import WRITERS, written
 from quarantine.spec.shell import Statement
 from quarantine.spec.shell_words import Field, Missing, assigned_value, expand
 
@@ -40,7 +43,6 @@ MAX_DEPTH = 6
 MAX_WRAPPERS = 16
 MAX_WORDS = 10_000
 MAX_EXPANDED = 1024 * 1024
-MAX_SEARCHES = 2000
 MAX_NAMED = 50
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh"})
 _CHANGES_SHELL = frozenset(
@@ -49,7 +51,10 @@ _CHANGES_SHELL = frozenset(
 )  # fmt: skip
 # commands that fill the folder that they name
 _FETCHERS = frozenset({"git", "tar", "unzip", "rsync", "cpio", "bsdtar", "7z"})
+_VENV = re.compile(r"[^-].*|--system-site-packages|--clear|--copies|--symlinks|--without-pip|--prompt(?:=.*)?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VERSIONED = re.compile(r"[\d.]+\Z")
+_SINKS = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty", "/dev/fd/1", "/dev/fd/2"})
 _SHELL_FLAG = re.compile(r"[-+][a-zA-Z]+")
 
 
@@ -69,8 +74,10 @@ def run(
     `line_of` gives the line of a place in the script; `mounts` are there for this command only. What it writes is kept in
     the stage's layers. `note` stands before what can't be verified.
     """
-    reader = _Run(stage=stage, findings=findings, stages=stages, context=context, mounts=mounts, note=note)
     line = line_of(0)
+    layers = Layers(stage=stage, findings=findings, stages=stages, context=context, mounts=mounts)
+    layers.judge(line)
+    reader = _Run(stage=stage, findings=findings, layers=layers, context=context, note=note)
     if isinstance(text, str):
         words = [Field(text=word) for word in stage.shell]
         why = reader.command([*words, Field(text=text)], line, text, line_of=line_of)
@@ -88,9 +95,8 @@ class _Run:
 
     stage: Stage
     findings: Findings
-    stages: Sequence[Stage]
+    layers: Layers
     context: str
-    mounts: Sequence[Copied]
     note: str
     folder: str | None = None
     variables: dict[str, str | Missing] = field(default_factory=dict)
@@ -107,13 +113,7 @@ class _Run:
 
     def find(self, path: str) -> Traced | Inline | Untraced:
         """What a path of the stage stands for now."""
-        self.findings.searches += 1
-        if self.findings.searches > MAX_SEARCHES:
-            return Untraced("the file names more files than are traced")
-        prefix = f"{self.context}/" if self.context else ""
-        known = {name[len(prefix) :] for name in self.findings.files if name.startswith(prefix)}
-        layers = [*self.stage.layers, *self.mounts]
-        return trace(path, layers, [stage.layers for stage in self.stages], known)
+        return self.layers.find(path) or Untraced(NOTHING)
 
     # --- scripts ---
 
@@ -146,11 +146,15 @@ class _Run:
         whole = text[statements[0].start : statements[-1].end]
         line = line_of(statements[0].start)
         self.findings.spend(line)
-        before = (dict(self.variables), self.folder) if len(statements) > 1 else ({}, None)
-        reasons = [self._statement(statement, text, line_of, chain) for statement in statements]
+        variables, folder = self.variables, self.folder
+        reasons: list[str | None] = []
+        for statement in statements:
+            if len(statements) > 1:
+                # each command of a pipeline has a shell of its own
+                self.variables, self.folder = dict(variables), folder
+            reasons.append(self._statement(statement, text, line_of, chain))
         if len(statements) > 1:
-            # each command of a pipeline has a shell of its own
-            self.variables, self.folder = before
+            self.variables, self.folder = variables, folder
         why = next((reason for reason in reasons if reason is not None), None)
         if why is not None:
             self.findings.unread(line, self.note + whole, why)
@@ -162,26 +166,26 @@ class _Run:
         assigned = self._assigned(statement)
         for name, value in assigned:
             judge_variable(name, f"{name}={value.text}", line, self.findings)
-        self._redirects(statement, fields, line_of)
+        why = self._redirects(statement, fields, line_of)
         command = name_of(fields[0]) if fields else None
         if not fields:
             for name, value in assigned:
                 self._set(name, value, chain)
-        elif command in {"cd", "export", "unset"}:
-            self._builtin(command, fields, line, chain)
+        elif command in BUILTINS:
+            why = self._builtin(command, fields, line, chain) or why
         if statement.substitutes:
             if command is not None and is_installer(command):
                 # what it names beside is read all the same
                 self.command(fields, line, shown, assigned=assigned, words_at=line_of)
             return "a substitution runs commands whose output isn't known"
-        if not fields or command in {"cd", "export", "unset"}:
-            return None
+        if not fields or command in BUILTINS:
+            return why
         if command in _SHELLS and statement.heredocs:
             return self._fed(fields, statement, line_of)
-        why = self.command(fields, line, shown, assigned=assigned, words_at=line_of)
-        if why is not None and command in _CHANGES_SHELL:
+        unread = self.command(fields, line, shown, assigned=assigned, words_at=line_of)
+        if unread is not None and command in _CHANGES_SHELL:
             self.variables, self.folder = {}, None
-        return why
+        return unread or why
 
     def _fields(self, statement: Statement) -> list[Field]:
         """The command's words after expansion; where they are more than any command has, one that isn't known."""
@@ -209,16 +213,19 @@ class _Run:
         self.variables[name] = value_of(value)
         chain.changed(self, [name])
 
-    def _builtin(self, name: str, fields: Sequence[Field], line: int, chain: "_Chain") -> None:
-        """The commands that change what later ones of the same script see."""
+    def _builtin(self, name: str, fields: Sequence[Field], line: int, chain: "_Chain") -> str | None:
+        """The commands that change what later ones of the same script see; why that can't be told, if it can't."""
         arguments = [word for word in fields[1:] if not word.text.startswith("-")]
         if name == "cd":
             known = arguments[0].known if len(arguments) == 1 else None
             self.folder = None if known is None or known == "-" else join(self.folder, known)
             chain.moved(self)
-            return
+            return None
         for word in arguments:
             key, equals, value = word.text.partition("=")
+            if _NAME.fullmatch(key) is None:
+                self.variables = {}
+                return "which variable it sets isn't known"
             if name == "unset":
                 self._set(key, Field(text=""), chain)
             elif equals:
@@ -226,36 +233,67 @@ class _Run:
                 self._set(key, Field(text=value, unknown=word.unknown), chain)
             if name == "export":
                 self.local.discard(key)
+        return None
 
-    def _redirects(self, statement: Statement, fields: Sequence[Field], line_of: Callable[[int], int]) -> None:
-        """The files that a command's output goes to, with what then is in them where a here-document says it."""
+    def _redirects(self, statement: Statement, fields: Sequence[Field], line_of: Callable[[int], int]) -> str | None:
+        """The files that a command's output goes to; why that can't be told, if it can't."""
         line = line_of(statement.start)
+        why: str | None = None
         for redirect in statement.redirects:
             if ">" not in redirect.operator:
                 continue
-            targets = expand(redirect.target, self.lookup)
             text: bytes | None = None
             if redirect.operator == ">" and [word.text for word in fields] == ["cat"] and len(statement.heredocs) == 1:
                 text = _literal(statement, line_of)
-            for target in targets:
-                if not target.text.startswith("/dev/") and not (redirect.operator == ">&" and target.text.isdigit()):
-                    self._wrote([target], line, text)
+            targets = expand(redirect.target, self.lookup)
+            if redirect.operator != ">&" or not all(word.text.isdigit() or word.text == "-" for word in targets):
+                why = self._wrote(targets, line, text) or why
+        return why
 
-    def _wrote(self, targets: Sequence[Field], line: int, text: bytes | None = None, *, checked: bool = False) -> None:
-        paths: list[str | None] = []
+    def _wrote(
+        self,
+        targets: Sequence[Field],
+        line: int,
+        text: bytes | None = None,
+        *,
+        below: bool = True,
+        folders: bool = False,
+    ) -> str | None:
+        """Keeps what a command writes; why that may change what later ones do, if it may.
+
+        `folders` is whether a folder of any content may come to lie there. A text counts where nothing else can be there.
+        """
+        why: str | None = None
         for target in targets:
-            judge_configuration(target.text, line, self.findings)
-            command = target.text.rpartition("/")[2]
-            if is_installer(command) and not checked:
-                why = f"it puts something else in the place of {command}"
-                self.findings.unread(line, f"{self.note}> {target.text}", why)
-            if target.known is not None:
-                paths.append(join(self.folder, target.text))
-            else:
+            path = self._path(target)
+            if path in _SINKS:
+                continue
+            if not judge_configuration(target.text, line, self.findings):
+                why = why or self._may_change(target.text, path, folders=folders)
+            if text is not None and (path is None or self.layers.find(path) is not None):
+                text = None
+            if path is None:
                 # the folder isn't known, but the name may be
                 name = target.text.rpartition("/")[2]
-                paths.append(None if "$" in name or not name or target.pattern else f"?/{name}")
-        self.stage.layers.append(Written(line=line, paths=tuple(paths), text=text))
+                path = None if "$" in name or not name or target.pattern else f"?/{name}"
+            self.stage.layers.append(Written(line=line, paths=(path,), text=text, below=below))
+        return why
+
+    def _may_change(self, text: str, path: str | None, *, folders: bool) -> str | None:
+        """Why what is written to a path may change what later commands do, None where it doesn't."""
+        command = text.rstrip("/").rpartition("/")[2]
+        if is_installer(command):
+            return f"it puts something else in the place of {command}"
+        if path is None:
+            return f"where it writes isn't known: {text[:60]!a}"
+        searched = self.layers.searched
+        if is_sensitive(path, searched) or (folders and may_hold_sensitive(path, searched)):
+            return "it writes where programs or settings are looked for"
+        return None
+
+    def _path(self, word: Field) -> str | None:
+        """The path in the stage that a word names, None where it isn't known."""
+        return None if word.known is None or not word.text else join(self.folder, word.text)
 
     def _fed(self, fields: Sequence[Field], statement: Statement, line_of: Callable[[int], int]) -> str | None:
         """A shell that reads its script from a here-document."""
@@ -292,20 +330,33 @@ class _Run:
                 outer, set_here = None, {}
             set_here |= {key: value_of(word, key) for key, word in wrapped.variables}
             fields = wrapped.words
-            if not fields:
-                return None
-        if fields[0].known is None:
+            if name_of(fields[0]) in BUILTINS:
+                self.variables, self.folder = {}, None
+                return "what a wrapped cd, export or unset changes isn't read"
+        name = name_of(fields[0])
+        if name is None:
             return f"which command {fields[0].text[:40]} stands for isn't known"
-        name = name_of(fields[0]) or fields[0].text
         arguments = fields[1:]
+        if "/" in fields[0].text and fields[0].text.rpartition("/")[0] not in PROGRAMS:
+            path = self._path(fields[0])
+            if path is None or self.layers.find(path) is not None:
+                self._may_write(name, arguments, line)
+                return "what the program does isn't read: it comes out of a COPY or another command"
         if name in _SHELLS:
             return self._shell(arguments, line, line_of, (outer or {}) | set_here)
         if name in INSTALLERS or is_installer(name):
-            return self._installer(name, arguments, self._install(line, shown, words_at))
-        if not harmless(name, arguments):
+            why = self._installer(name, arguments, self._install(line, shown, words_at))
+        elif name in {".", "source"} and harmless(name, arguments):
+            path = self._path(arguments[0])
+            bare = "/" not in arguments[0].text
+            why = None if bare or (path and self.layers.find(path) is None) else "what the script does isn't read"
+        elif harmless(name, arguments):
+            return self._writer(name, arguments, line) if name in WRITERS else None
+        else:
+            why = why_unread(name)
+        if why is not None:
             self._may_write(name, arguments, line)
-            return why_unread(name)
-        return self._writer(name, arguments, line) if name in WRITERS else None
+        return why
 
     def _install(self, line: int, shown: str, words_at: Callable[[int], int] | None) -> Install:
         return Install(
@@ -395,7 +446,9 @@ class _Run:
                 return pipx(rest, install)
             case ["-m", "conda", *_]:
                 return conda("conda", rest, install)
-            case ["-m", "venv" | "virtualenv", *_] if not any(t.startswith(("--upgrade", "--down")) for t in texts):
+            case ["-m", "venv", *options] if all(_VENV.fullmatch(text) for text in options):
+                return None
+            case ["-m", "virtualenv", *_] if harmless("virtualenv", rest):
                 return None
             case ["-m", "compileall", *_]:
                 return None
@@ -406,8 +459,9 @@ class _Run:
 
     def _may_write(self, name: str, arguments: Sequence[Field], line: int) -> None:
         """A command that isn't read may write every file that it names; some also what lies below a folder."""
-        words = [word for word in arguments if word.known is not None and not word.text.startswith("-")]
-        named = [word.text for word in words[:MAX_NAMED] if "://" not in word.text and word.text.strip("/")]
+        known = [word.text for word in arguments if word.known is not None]
+        named = [text.partition("=")[2] if text.startswith("-") else text for text in known]
+        named = [text for text in named if "://" not in text and text.strip("/")][:MAX_NAMED]
         # where the folder isn't known the name counts
         paths = tuple(join(self.folder, text) or f"?/{text.rstrip('/').rpartition('/')[2]}" for text in named)
         if paths:
@@ -415,41 +469,47 @@ class _Run:
 
     def _writer(self, name: str, arguments: Sequence[Field], line: int) -> str | None:
         """A command that changes files: a path that it may have written is traced no further."""
-        options = [word.text for word in arguments if word.known is not None and word.text.startswith("-")]
-        words = [word for word in arguments if word.known is None or not word.text.startswith("-")]
-        if name in {"tee", "truncate"}:
-            self._wrote(words, line)
-            return None
-        if not words or any(option.startswith(("-t", "--target")) for option in options):
+        found = written(name, arguments)
+        if found is None:
             self.stage.layers.append(Written(line=line, paths=(None,)))
+            return "what it writes with these options isn't known"
+        sources, targets = found
+        if not sources:
+            return self._wrote(targets, line)
+        if name == "ln" and _same_program(sources, targets[0]):
             return None
-        sources, target = words[:-1], words[-1]
-        for command in (word.text.rstrip("/").rpartition("/")[2] for word in words):
-            if is_installer(command) and not _same_program(name, sources, command):
-                return f"it puts something else in the place of {command}"
-        for source in sources:
-            judge_configuration(source.text, line, self.findings)
-        recursive = any(set(option) & set("rRa") for option in options)
-        if name == "cp" and not recursive and len(sources) == 1 and sources[0].known is not None and target.known:
+        recursive = name == "mv" or any(set(word.text) & set("raR") for word in arguments if word.text.startswith("-"))
+        named = [source for source in sources if source.known is not None]
+        if targets[0].known is not None:
             # into a folder, or onto a file of that name
-            inside = f"{target.text.rstrip('/')}/{sources[0].text.rpartition('/')[2]}"
-            judge_configuration(target.text, line, self.findings)
-            paths = (join(self.folder, target.text), join(self.folder, inside))
-            self.stage.layers.append(Written(line=line, paths=paths, below=False))
-        else:
-            self._wrote([target], line, checked=True)
-        return None
+            folder = targets[0].text.rstrip("/")
+            names = [source.text.rstrip("/").rpartition("/")[2] for source in named]
+            targets = [*targets, *(Field(text=f"{folder}/{last}") for last in names)]
+        folders = recursive or len(named) < len(sources)
+        why = self._wrote(targets, line, below=folders or name == "ln", folders=folders and name != "ln")
+        if name == "ln":
+            self._linked(sources, targets, line)
+        return why or next(
+            (f"it takes {word.text} away" for word in named if name == "mv" and is_installer(word.text)), None
+        )
+
+    def _linked(self, sources: Sequence[Field], targets: Sequence[Field], line: int) -> None:
+        """A file or folder with another name: what is written to one of them is in both from then on."""
+        paths = [self._path(word) for word in (*sources, *targets)]
+        for source, target in ((source, target) for source in sources for target in targets):
+            # a link's text is seen from the folder that the link is in
+            beside = self._path(target)
+            if source.known is not None and not source.text.startswith("/") and beside is not None:
+                paths.append(join(beside.rpartition("/")[0] or "/", source.text))
+        self.stage.layers.append(Written(line=line, paths=tuple(paths), links=True))
 
 
-def _same_program(tool: str, sources: Sequence[Field], command: str) -> bool:
-    """Whether the sources are the program itself by another version's name (`python3.11` for `python`).
-
-    Only a link may name it without its folder, which is then the link's own.
-    """
-    if tool != "ln" and not all("/" in source.text for source in sources):
-        return False
-    names = [name_of(source) or "" for source in sources]
-    return bool(names) and all("/" not in n and _VERSIONED.sub("", n) == _VERSIONED.sub("", command) for n in names)
+def _same_program(sources: Sequence[Field], target: Field) -> bool:
+    """Whether a link gives another version's name to the program itself (`python` to `python3.11`)."""
+    names = [word.text.rpartition("/")[2] for word in (*sources, target)]
+    folders = {word.text.rpartition("/")[0] for word in (*sources, target) if "/" in word.text}
+    bare = {_VERSIONED.sub("", name) for name in names}
+    return len(sources) == 1 and len(bare) == 1 and is_installer(names[0]) and folders <= PROGRAMS and bool(folders)
 
 
 def _literal(statement: Statement, line_of: Callable[[int], int]) -> bytes | None:

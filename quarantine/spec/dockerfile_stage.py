@@ -13,6 +13,10 @@ __all__ = ["PIP", "PYTHON", "Stage", "is_installer", "judge_configuration", "jud
 MAX_VALUE = 4096
 PIP = re.compile(r"pip(?:3(?:\.\d{1,2})?)?")
 PYTHON = re.compile(r"python(?:3(?:\.\d{1,2})?)?")
+# what is no name is a function to bash
+_OF_SHELL = re.compile(
+    r"IFS|PS[0-4]|CDPATH|SHELLOPTS|BASHOPTS|BASH_(?!ENV$).*|POSIXLY_CORRECT|GLOBIGNORE|EXECIGNORE|.*[^A-Za-z0-9_.-].*"
+)
 _CONFIGURATION = frozenset(
     {"pip.conf", "pip.ini", ".condarc", "condarc", ".mambarc", "mambarc", "uv.toml", ".pydistutils.cfg"}
 )
@@ -35,10 +39,13 @@ class Stage:
         return self.variables.get(name, Missing.UNKNOWN)
 
     def child(self, name: str) -> "Stage":
-        """The stage that begins where this one ends."""
+        """The stage that begins where this one ends: whether it has the values of ARG is the builder's."""
         return Stage(
             name=name,
-            variables=dict(self.variables),
+            variables={
+                name: Missing.UNKNOWN if isinstance(value, str) and name not in self.environment else value
+                for name, value in self.variables.items()
+            },
             environment=set(self.environment),
             folder=self.folder,
             layers=list(self.layers),
@@ -47,14 +54,19 @@ class Stage:
         )
 
 
-def judge_configuration(path: str, line: int, findings: Findings) -> None:
-    """Keeps a file that is put where installers look for their configuration."""
-    if path.rpartition("/")[2] in _CONFIGURATION:
-        findings.directive(line, "configuration-file", path)
+def judge_configuration(path: str, line: int, findings: Findings) -> bool:
+    """Whether a file is put where installers look for their configuration; it is kept then."""
+    if path.rpartition("/")[2] not in _CONFIGURATION:
+        return False
+    findings.directive(line, "configuration-file", path)
+    return True
 
 
 def judge_variable(name: str, shown: str, line: int, findings: Findings) -> None:
-    """Keeps a variable that installers obey."""
+    """Keeps a variable that installers obey, or that changes how shells read their commands."""
+    if _OF_SHELL.fullmatch(name) is not None:
+        findings.unread(line, f"{name}=...", f"{name} changes how shells read commands")
+        return
     match environment_effect(name):
         case "judged":
             findings.directive(line, name, shown)

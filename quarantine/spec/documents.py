@@ -8,7 +8,7 @@ from quarantine.errors import ConfigError, Problem, SpecError
 __all__ = ["Step", "load"]
 
 Step = str | int
-_TEMPLATE = re.compile(r"\{\{.*?\}\}")
+_TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
 
 
 def load(file: str, data: bytes) -> Document:

@@ -21,6 +21,9 @@ _BESIDE_ENVIRONMENT = frozenset(
     {"command", "code", "code_configuration", "component", "compute", "distribution", "endpoint_name", "task", "trial"}
 )
 _BESIDE_ENDPOINT = frozenset({"model", "environment", "instance_type", "code_configuration", "component", "compute"})
+_ELSEWHERE = frozenset(
+    {"apiVersion", "environment", "galaxy_info", "importers", "lockfileVersion", "packages", "settings"}
+)
 _CONDA_KEYS = frozenset({"name", "channels", "dependencies", "prefix", "variables", "platforms", "category"})
 
 
@@ -61,11 +64,11 @@ def _is_azureml(value: Mapping[str, object]) -> bool:
 
 def _is_conda(value: Mapping[str, object]) -> bool:
     """Whether conda would read it as an environment: by its dependencies, or by holding none but conda's keys."""
-    if value.keys() & {"apiVersion", "galaxy_info"}:
-        return False  # Helm charts and Ansible roles list their dependencies under the same key
     listed = value.get("dependencies")
-    if isinstance(listed, list) and (
-        not listed or any(isinstance(i, str) or "pip" in (mapping(i) or ()) for i in listed)
-    ):
+    if isinstance(listed, list) and any(isinstance(i, str) or "pip" in (mapping(i) or ()) for i in listed):
+        return True
+    if value.keys() & _ELSEWHERE:
+        return False  # charts, roles and packages of other languages have their dependencies under the same key
+    if listed == [] or isinstance(listed, dict):
         return True
     return bool(value.keys() & {"channels", "dependencies", "prefix"}) and value.keys() <= _CONDA_KEYS

@@ -3,12 +3,15 @@
 Of the shell's language, simple commands are read: words with their quotations, `$NAME` and `${NAME:-default}`, the
 assignments before a command, redirections, here-documents, and the operators between commands. At anything else (`if`,
 loops, functions, `( )`) reading ends, and the script says where and why. A substitution (`$(...)`) is never looked
-into: the statement that holds one is marked. Every step is linear in the text.
+into: the statement that holds one is marked, as is one with any `${...}` but a name, with a default, an
+alternative or a part cut off behind it. What shells make different things of, or what changes how they read the rest, leaves the rest in doubt.
+Every step is linear in the text.
 
 Sources: POSIX.1-2017 Shell Command Language 2.2, 2.6, 2.7; the environment replacement of the Dockerfile reference.
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -25,6 +28,17 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 _OPERATOR = re.compile(r"&&|\|\||\|&|;;|[;&|\n]")
 _REDIRECT = re.compile(r"[0-9]*(?:<<<|<<-|<<|<&|<>|<|>>|>&|>\||>)|&>>|&>")
 _PARAMETER = re.compile(r":?[-+?]")
+# a length, or a value without a part of it, which runs nothing
+_CUT = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*(?:[#%/^,][^$`\[{]*)?\}")
+# in a here-document: what runs commands, or may
+_SUBSTITUTION = re.compile(r"\$[(\[]|`|\$\{(?![A-Za-z_][A-Za-z0-9_]*(?:\}|:?[-+?]|[#%/^,][^$`\[{}]*\}))")
+_SET = re.compile(r"[-+][euvx]*o?|pipefail|errexit|nounset|xtrace|verbose")
+_ENDS = frozenset({"exit", "exec", "return", "logout"})
+# special builtins, before which an assignment lasts, and those that change how the rest is read
+_SPECIAL = frozenset(
+    ": . break continue eval exec exit export readonly return set shift source times trap unset".split()  # noqa: SIM905
+)
+_CHANGES = _SPECIAL | {"cd", "shopt", "alias", "pushd", "popd", "read"}
 _BLANK = " \t"
 _WORD_END = frozenset(" \t\n;&|<>()")
 _COMPOUND = frozenset(
@@ -64,7 +78,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read of a script. Where reading ended before the script did, `rest` is the place and `why` the reason."""
+    """What was read of a script. `rest` is the place from which on that isn't all there is to it, `why` the reason.
+
+    Commands behind it are there as far as they can be told: they run as well, or may.
+    """
 
     statements: tuple[Statement, ...]
     rest: int | None = None
@@ -85,6 +102,9 @@ def docker_text(text: str, lookup: Lookup, escape: str = "\\") -> Field:
 # --- scanning ---------------------------------------------------------------------------------------------------------
 
 
+_TIMED = "`time` is a part of the language to some shells, and a program to others"
+
+
 class _UnreadError(ValueError):
     """Reading ends here, and why."""
 
@@ -98,6 +118,8 @@ class _Scanner:
         self.docker = docker
         self.place = 0
         self.substitutes = False
+        self.doubt = ""
+        self.doubted: tuple[int, str] | None = None
         self.number = 0
         self.waiting: list[tuple[str, bool, bool, int]] = []
 
@@ -111,25 +133,31 @@ class _Scanner:
                 self.number = len(statements)
                 statement, following = self._statement(operator)
             except _UnreadError as error:
-                return Script(statements=tuple(statements), rest=_past_blanks(self.text, start), why=str(error))
+                return self._script(statements, _past_blanks(self.text, start), str(error))
+            if self.doubt and self.doubted is None:
+                self.doubted = statement.start, self.doubt
             if statement.words or statement.assignments or statement.redirects or statement.substitutes:
                 statements.append(statement)
                 operator = following
             if self.waiting and following == ";" and self.text[self.place - 1] == "\n":
                 self._bodies(statements)
             if self.place >= len(self.text):
-                return Script(statements=tuple(statements))
+                return self._script(statements, None, "")
             if len(statements) >= MAX_STATEMENTS:
-                return Script(
-                    statements=tuple(statements), rest=self.place, why=f"more than {MAX_STATEMENTS} commands in one"
-                )
+                return self._script(statements, self.place, f"more than {MAX_STATEMENTS} commands in one")
+
+    def _script(self, statements: Sequence[Statement], rest: int | None, why: str) -> Script:
+        """What was read, and the first place from which on it isn't sure."""
+        doubts = [found for found in (self.doubted, _doubt(statements), (rest, why)) if found and found[0] is not None]
+        place, reason = min(doubts, default=(None, ""))
+        return Script(statements=tuple(statements), rest=place, why=reason)
 
     def _statement(self, operator: str) -> tuple[Statement, str]:
         """One simple command, and the operator behind it."""
         assignments: list[tuple[str, Word | None]] = []
         words: list[Word] = []
         redirects: list[Redirect] = []
-        self.substitutes = False
+        self.substitutes, self.doubt = False, ""
         self._blanks()
         start = end = self.place
         following = ""
@@ -151,6 +179,10 @@ class _Scanner:
             if character != "#":
                 end = self.place
             self._blanks()
+        if sum(redirect.operator[0] == "<" for redirect in redirects) > 1 and self._hears(redirects):
+            raise _UnreadError("a here-document beside another input")
+        if self.doubt == _TIMED and words and not assignments and words[0].plain not in {None, *_CHANGES}:
+            self.doubt = ""
         statement = Statement(
             operator=operator,
             assignments=tuple(assignments),
@@ -162,6 +194,9 @@ class _Scanner:
         )
         return statement, following
 
+    def _hears(self, redirects: Sequence[Redirect]) -> bool:
+        return any(redirect.operator in {"<<", "<<-"} for redirect in redirects)
+
     def _operator(self, found: re.Match[str]) -> str:
         if found[0] == ";;":
             raise _UnreadError("`case` isn't read statically")
@@ -171,6 +206,11 @@ class _Scanner:
     def _redirect(self, found: re.Match[str]) -> Redirect:
         self.place = found.end()
         operator = found[0].lstrip("0123456789")
+        descriptor = found[0][: -len(operator)]
+        if self.text[found.start() - 1 : found.start()] == "}":
+            raise _UnreadError("`{NAME}` before a redirection means different things to different shells")
+        if operator in {"&>", "&>>"}:
+            self.doubt = f"{operator} means different things to different shells: write > and 2>&1"
         if self.text[self.place : self.place + 1] == "(":
             raise _UnreadError("a substitution of commands isn't read statically")
         self._blanks()
@@ -182,6 +222,8 @@ class _Scanner:
             delimiter = "".join(piece.text for piece in word.pieces)
             if any(piece.name or piece.opaque for piece in word.pieces):
                 raise _UnreadError("a here-document whose end isn't plain")
+            if descriptor not in {"", "0"}:
+                raise _UnreadError("a here-document that isn't the command's input")
             if len(self.waiting) >= MAX_HEREDOCS:
                 raise _UnreadError(f"more than {MAX_HEREDOCS} here-documents in one line")
             self.waiting.append((delimiter, any(piece.quoted for piece in word.pieces), operator == "<<-", self.number))
@@ -200,7 +242,9 @@ class _Scanner:
         literal = None if words else word.literal
         if literal in _COMPOUND:
             raise _UnreadError(f"`{literal}` isn't read statically")
-        if literal not in {"!", "time"}:
+        if literal == "time" and not assignments:
+            self.doubt = self.doubt or _TIMED
+        elif literal != "!" or assignments:
             words.append(word)
 
     def _bodies(self, statements: list[Statement]) -> None:
@@ -221,7 +265,7 @@ class _Scanner:
             statements[number] = msgspec.structs.replace(
                 statement,
                 heredocs=(*statement.heredocs, Heredoc(text=body, literal=literal, start=start)),
-                substitutes=statement.substitutes or (not literal and ("$(" in body or "`" in body)),
+                substitutes=statement.substitutes or (not literal and _SUBSTITUTION.search(body) is not None),
             )
         self.waiting = []
 
@@ -318,7 +362,9 @@ class _Scanner:
             return Piece(text=self.text[start : self.place], quoted=quoted, opaque=True)
         if following == "{":
             return self._parameter(start, depth, quoted=quoted)
-        if not quoted and not self.docker and following in {"'", '"'}:
+        if not self.docker and (following == "[" or (not quoted and following in {"'", '"'})):
+            if following == "[":
+                raise _UnreadError("$[ means different things to different shells")
             raise _UnreadError("$ before a quotation means different things to different shells")
         found = _NAME.match(self.text, self.place)
         if found is not None:
@@ -340,7 +386,9 @@ class _Scanner:
         if found is None or operator is None or depth >= MAX_DEPTH:
             self._skip("{", "}")
             body = self.text[start : self.place]
-            self.substitutes = self.substitutes or "$(" in body or "`" in body
+            self.substitutes = self.substitutes or _CUT.fullmatch(body) is None
+            if self.text[end : end + 2].lstrip(":")[:1] == "=":
+                self.doubt = "an assignment in ${...} isn't read"
             return Piece(text=body, quoted=quoted, opaque=True)
         self.place = operator.end()
         argument = self.pieces(depth + 1, closing="}")
@@ -382,6 +430,41 @@ class _Scanner:
         self.place = len(self.text)
         if self.docker:
             raise _UnreadError("a '${' without its '}'")
+
+
+def _doubt(statements: Sequence[Statement]) -> tuple[int, str] | None:
+    """The first command from which on what the shell makes of the script isn't sure, and why."""
+    last = max((place for place, found in enumerate(statements) if found.operator not in {"&&", "|"}), default=0)
+    ended = either = False
+    for place, statement in enumerate(statements):
+        words = [word.plain for word in statement.words]
+        either = statement.operator == "||" or (either and statement.operator in {"&&", "|"})
+        if statement.operator == "&":
+            return statement.start, "what runs in the background isn't read in its order"
+        why = _changes(statement, words, sure=place >= last)
+        writes = statement.heredocs and any(">" in redirect.operator for redirect in statement.redirects)
+        if writes and (ended or either or (statement.operator == "&&" and place < last)):
+            why = "whether the file is written isn't known"
+        if why:
+            return statement.start, why
+        ended = ended or not _ENDS.isdisjoint(words[:3])
+    return None
+
+
+def _changes(statement: Statement, words: Sequence[str | None], *, sure: bool) -> str:
+    """Why a command leaves in doubt what comes behind it; `sure` is whether nothing does where it fails."""
+    name = words[0] if words else ""
+    if statement.assignments and (name is None or name in _SPECIAL):
+        return "whether the assignment outlasts its command isn't known"
+    if name in {"unset", "shopt"}:
+        return f"what {name} changes isn't read"
+    if name == "set" and not all(word is not None and _SET.fullmatch(word) for word in words[1:]):
+        return "what set changes isn't read"
+    if name in {"test", "["} and "-v" in words:
+        return "test -v may run what its argument holds"
+    if name == "cd" and not sure and any(word is None or word[:1] == "-" or "/.." in word for word in words[1:]):
+        return "whether the folder is changed isn't known"
+    return ""
 
 
 def _past_blanks(text: str, place: int) -> int:

@@ -12,6 +12,14 @@ import msgspec
 __all__ = ["Field", "Lookup", "Missing", "Piece", "Word", "assigned_value", "expand", "whole"]
 
 MAX_EXPANDED = 64 * 1024
+MAX_SPLIT = 64
+# variables that shells set by themselves
+_OF_SHELL = re.compile(
+    r"_|PWD|OLDPWD|PPID|IFS|PS[0-9]|OPT(?:ARG|IND)|RANDOM|SRANDOM|SECONDS|LINENO|HOST(?:NAME|TYPE)|(?:MACH|OS)TYPE"
+    r"|E?UID|GROUPS|SHLVL|SHELLOPTS|BASH.*|EPOCH.*|DIRSTACK|FUNCNAME|PIPESTATUS|REPLY|COMP_.*|HIST.*|COLUMNS|LINES"
+)
+# extras behind a name: what else has brackets is a pattern of files
+_EXTRAS = re.compile(r"[\w./+-]*\[[\w,.-]{2,}\][^\[\]]*")
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)")
 
 
@@ -55,6 +63,13 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
             return "".join(piece.text for piece in self.pieces)
         return None
 
+    @property
+    def plain(self) -> str | None:
+        """Its text without the quotes, where no variable is in it."""
+        if any(piece.name or piece.opaque for piece in self.pieces):
+            return None
+        return "".join(piece.text for piece in self.pieces)
+
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """One word of a command after expansion. What couldn't be told stands in `text` as it was written.
@@ -77,14 +92,19 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 def expand(word: Word, lookup: Lookup) -> tuple[Field, ...]:
     """The words that a shell makes of one, with its variables' values; unquoted values are split at blanks."""
-    return tuple(_Expansion(lookup, word.start).fields(word.pieces))
+    return tuple(_Expansion(_own(lookup), word.start).fields(word.pieces))
 
 
 def assigned_value(word: Word, lookup: Lookup) -> Field:
     """The one text that a word has behind the `=` of an assignment, where nothing is split."""
     home = word.pieces and not word.pieces[0].quoted and word.pieces[0].text.startswith("~")
-    found = _Expansion(lookup, word.start).whole(word.pieces)
+    found = _Expansion(_own(lookup), word.start).whole(word.pieces)
     return msgspec.structs.replace(found, unknown=("HOME", *found.unknown)) if home else found
+
+
+def _own(lookup: Lookup) -> Lookup:
+    """The variables as a shell has them: those that it sets itself are never what the file gives them."""
+    return lambda name: Missing.UNKNOWN if _OF_SHELL.fullmatch(name) else lookup(name)
 
 
 def whole(pieces: tuple[Piece, ...], lookup: Lookup) -> Field:
@@ -106,6 +126,7 @@ class _Expansion:
         self.bare: list[str] = []
         self.several = False
         self.pattern = False
+        self.brackets = False
         self.begun = False
         self.size = 0
 
@@ -163,32 +184,43 @@ class _Expansion:
         self.begun = True
         if not piece.quoted:
             self.bare.append(piece.text)
-            self.pattern = self.pattern or "*" in piece.text or "?" in piece.text
+            self._mark(piece.text)
+
+    def _mark(self, bare: str) -> None:
+        """Text outside quotes, in which some characters make a pattern."""
+        self.pattern = self.pattern or "*" in bare or "?" in bare
+        self.brackets = self.brackets or "[" in bare
 
     def _split(self, value: str) -> Iterator[Field]:
         """An unquoted value: its blanks end fields."""
-        for place, part in enumerate(re.split(r"[ \t\n]+", value)):
+        parts = re.split(r"[ \t\n]+", value, maxsplit=MAX_SPLIT + 1)
+        if len(parts) > MAX_SPLIT:
+            self._opaque(Piece(text=f"{parts[0]} ..."))
+            return
+        for place, part in enumerate(parts):
             if place:
                 yield from self._close()
             if part:
                 self.text.append(part)
                 self.begun = True
-                self.pattern = self.pattern or "*" in part or "?" in part
+                self._mark(part)
 
     def _close(self) -> Iterator[Field]:
         if self.begun:
             bare = "".join(self.bare)
-            braces = _BRACES.search(bare) is not None
+            braces = "{" in bare and _BRACES.search(bare) is not None
+            text = "".join(self.text)
+            self.pattern = self.pattern or (self.brackets and "]" in text and _EXTRAS.fullmatch(text) is None)
             unknown = (*self.unknown, *(("{...}",) if braces else ()))
             yield Field(
-                text="".join(self.text),
+                text=text,
                 unknown=tuple(dict.fromkeys(unknown)),
                 several=self.several or braces,
                 pattern=self.pattern,
                 start=self.start,
             )
         self.text, self.unknown, self.bare = [], [], []
-        self.several = self.pattern = self.begun = False
+        self.several = self.pattern = self.brackets = self.begun = False
 
 
 def _default(piece: Piece, *, quoted: bool) -> Piece:

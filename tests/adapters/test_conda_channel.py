@@ -1,5 +1,6 @@
 """Conda packages over HTTP: as little as will do, held to what the channel lists, and cached for one server alone."""
 
+import bz2
 import hashlib
 import random
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from channels import LONG_AGO, CondaChannel, distribution
-from conda_archives import STEM, info, tar, tar_bz2, zipped, zst_bomb
+from conda_archives import STEM, index_json, info, tar, tar_bz2, zipped, zst, zst_bomb
 from msgspec.structs import replace
 from servers import Answer, WebServer
 
@@ -204,12 +205,60 @@ def test_a_large_package_is_not_downloaded(shop: Shop) -> None:
     assert record.size > 3_000_000
 
 
-def test_an_old_package_is_left_when_its_list_has_come(shop: Shop) -> None:
-    """The format has no ranges that would help, but its beginning does."""
+def test_an_old_package_is_read_and_held_to_its_digest(shop: Shop) -> None:
+    """All of it, however large, since a second list could come at its end, and whether or not a size is listed."""
     record = shop.write(tar_bz2(info(*distribution("app", "1.0")) | LARGE), "app-1.0-0.tar.bz2")
-    data = shop.data(record)
-    shop.always(record, Answer(body=data, cut=1_500_000, headers={"Content-Length": str(len(data))}))
     assert shop.contents(record).distributions == (package("app", "1.0"),)
+    assert shop.spent() == record.size
+    swapped = replace(record, sha256=Digest.sha256("0" * 64), size=None)
+    assert record.sha256 is not None
+    assert shop.why(swapped) == f"{record.filename}: its sha256 is {record.sha256.hex}, the channel lists {'0' * 64}"
+    more = shop.write(shop.data(record) + bytes(2_000_000), "app-1.0-0.tar.bz2")
+    assert shop.why(replace(more, sha256=Digest.sha256("0" * 64))).startswith(f"{record.filename}: its sha256 is ")
+
+
+def test_an_old_package_with_a_second_list_is_unreadable(shop: Shop) -> None:
+    """It says native first, and something else to whoever unpacks it."""
+    files = distribution("requests", "2.19.0")
+    second = [("info/paths.json", info(*files)["info/paths.json"])]
+    data = bz2.compress(tar([*info("lib/x").items(), ("lib/x", NOISE), *files.items(), *second]))
+    assert shop.why(shop.write(data, "app-1.0-0.tar.bz2")) == "app-1.0-0.tar.bz2: it has info/paths.json twice"
+
+
+@pytest.mark.parametrize("noise", [b"", NOISE])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_package_whose_pkg_member_comes_last_is_read_whole(shop: Shop, noise: bytes, *, ranges: bool) -> None:
+    """As programs of before 2023 wrote them: a list in that member would count, and there must be none."""
+
+    def write(name: str, more: dict[str, bytes]) -> CondaRecord:
+        stem = f"{name}-1.0-0"
+        listed = info("lib/x") | {"info/index.json": index_json(name)}
+        pkg = zst(tar({"lib/x": noise, "info/licenses/x": b""} | more))
+        data = zipped(
+            ("metadata.json", b"{}"), (f"info-{stem}.tar.zst", zst(tar(listed))), (f"pkg-{stem}.tar.zst", pkg)
+        )
+        record = shop.write(data, f"{stem}.conda")
+        if not ranges:
+            shop.always(record, Answer(body=data))
+        return record
+
+    assert shop.contents(write("good", {})).distributions == ()
+    assert len(shop.channel.server.asked) <= (4 if ranges else 1)
+    evil = distribution("requests", "2.19.0")
+    assert shop.why(write("bad", evil | {"info/paths.json": info(*evil)["info/paths.json"]})) == (
+        "bad-1.0-0.conda: its pkg member has info/paths.json, which belongs into its info member"
+    )
+
+
+def test_modules_that_no_distribution_names_are_unknown(shop: Shop) -> None:
+    """A package of modules alone isn't native, and isn't cached as one."""
+    record = shop.add(files={"site-packages/requests/__init__.py": b""})
+    assert shop.contents(record) == CondaContents(
+        distributions=None,
+        last_modified=LONG_AGO,
+        why="app-1.0-0.conda: it has Python modules and no distribution to know them by",
+    )
+    assert list((shop.cache / "conda-contents-2").iterdir()) == []
 
 
 def test_a_file_list_that_is_larger_than_a_block_comes_at_once(shop: Shop) -> None:
@@ -462,7 +511,7 @@ def test_a_damaged_cache_entry_is_none(shop: Shop) -> None:
     """Whatever lies there, the package is read again."""
     record = shop.add(files=distribution("app", "1.0"))
     expected = shop.contents(record)
-    (entry,) = (shop.cache / "conda-contents").iterdir()
+    (entry,) = (shop.cache / "conda-contents-2").iterdir()
     good = entry.read_bytes()
     for bad in (b"", b"\xff", good[:-1], good.replace(b"1.0", b"bad"), good.replace(b"app", b"a p")):
         entry.write_bytes(bad)
@@ -498,7 +547,7 @@ def test_neither_the_unreadable_nor_what_has_no_digest_is_cached(shop: Shop) -> 
     for _ in range(2):
         shop.packages().contents(records, quiet)
     assert len(shop.channel.server.asked) == 4
-    assert list((shop.cache / "conda-contents").iterdir()) == []
+    assert list((shop.cache / "conda-contents-2").iterdir()) == []
 
 
 def test_offline_nothing_is_guessed(shop: Shop) -> None:
@@ -564,7 +613,7 @@ def test_metadata_of_a_file_with_another_digest_is_an_error(shop: Shop, kind: st
     lies = replace(record, sha256=Digest.sha256("0" * 64))
     with pytest.raises(IntegrityError, match="the channel lists 0000"):
         shop.packages().metadata(lies, [APP], quiet)
-    assert list((shop.cache / "conda-metadata").iterdir()) == []
+    assert list((shop.cache / "conda-metadata-2").iterdir()) == []
 
 
 def test_metadata_that_can_not_be_had_is_an_error(shop: Shop) -> None:

@@ -22,11 +22,22 @@ LOGIN = {HOST: ("joe", SECRET)}
 BASIC = "Basic " + base64.b64encode(f"joe:{SECRET}".encode()).decode()
 MADE = made_index(made_image(), made_image(architecture="arm64"))
 PATH = "/v2/azureml/x/manifests/1.0"
+SINGLE = made_image(architecture="arm64")
+CONFIG = next(iter(SINGLE.blobs))
+BLOB = f"/v2/azureml/x/blobs/{CONFIG}"
 
 
 def manifest(body: bytes = MADE.manifest, *, digest: str | None = None) -> Answer:
     said = {} if digest is None else {"Docker-Content-Digest": digest}
     return Answer(headers={"Content-Type": MADE.media_type, **said}, body=body)
+
+
+def single() -> Answer:
+    return Answer(headers={"Content-Type": SINGLE.media_type}, body=SINGLE.manifest)
+
+
+def config() -> Answer:
+    return Answer(body=SINGLE.blobs[CONFIG])
 
 
 def absent(code: str) -> Answer:
@@ -44,15 +55,20 @@ def token(value: object = TOKEN, key: str = "token") -> Answer:
 class TokenRegistry(WebServer):
     """A registry that wants a Bearer token, and gives it out itself, to those with the login where there is one."""
 
-    def __init__(self, *, login: str | None = None, realm: str = "/oauth2/token") -> None:
+    def __init__(
+        self, *, login: str | None = None, realm: str = "/oauth2/token", answers: Mapping[str, Answer] | None = None
+    ) -> None:
         super().__init__(self._registry)
         self._login = login
+        self._answers = answers or {}
         self.challenge = f'Bearer realm="{self.origin}{realm}",service="{HOST}",scope="repository:azureml/x:pull"'
 
     def _registry(self, asked: Asked) -> Answer:
         if asked.path.startswith("/oauth2/token"):
             return token() if asked.headers["Authorization"] == self._login else Answer(status=401)
-        return manifest() if asked.headers["Authorization"] == f"Bearer {TOKEN}" else asks_for(self.challenge)
+        if asked.headers["Authorization"] != f"Bearer {TOKEN}":
+            return asks_for(self.challenge)
+        return self._answers.get(asked.path) or manifest()
 
 
 @pytest.fixture
@@ -293,6 +309,107 @@ def test_registry_that_keeps_failing_is_no_answer(server: WebServer, answer: Ans
     server.always(PATH, answer)
     assert failure(registry(server.origin, retries=1, timeout=0.3)) == said.format(url=f"{server.origin}{PATH}")
     assert len(server.asked) == 2
+
+
+# --- what a single image is for ---------------------------------------------------------------------------------------
+
+
+def test_configuration_of_a_single_image_is_asked_for_once(server: WebServer) -> None:
+    """It is known with the image from then on."""
+    server.script(PATH, single())
+    server.script(BLOB, config())
+    images = registry(server.origin)
+    found = [images.resolve(reference, quiet) for reference in (image(), image(), image(digest=SINGLE.digest))]
+    assert SINGLE.resolved.platforms == (("linux/arm64", SINGLE.digest),)
+    assert (found, server.paths()) == ([SINGLE.resolved] * 3, [PATH, BLOB])
+
+
+def test_configuration_of_another_digest_is_refused(server: WebServer) -> None:
+    """Nobody can swap what an image is for."""
+    other = b'{"os": "linux", "architecture": "amd64"}'
+    server.always(PATH, single())
+    server.always(BLOB, Answer(body=other))
+    said = failure(registry(server.origin), kind=IntegrityError)
+    assert said == (
+        f"{HOST}/azureml/x:1.0: its configuration is {CONFIG}, the registry's bytes have the digest {sha256(other)}"
+    )
+
+
+@pytest.mark.parametrize("answer", [absent("BLOB_UNKNOWN"), Answer(status=403), Answer(status=500)])
+def test_configuration_that_cannot_be_had_is_no_answer(server: WebServer, answer: Answer) -> None:
+    """An image whose platform isn't known is not passed on as one for any, and is asked for again."""
+    server.always(PATH, single())
+    server.script(BLOB, answer, config())
+    images = registry(server.origin)
+    said = f"answered {answer.status}: expected its configuration, which says its platform"
+    assert failure(images) == f"{HOST}/azureml/x:1.0: {server.origin}{BLOB} {said}"
+    assert images.resolve(image(), quiet) == SINGLE.resolved
+
+
+def test_configuration_that_is_too_large_is_not_read(server: WebServer) -> None:
+    """Not more than 4 MiB of it."""
+    server.always(PATH, single())
+    server.always(BLOB, Answer(body=b" " * (4 * 1024 * 1024 + 1)))
+    assert failure(registry(server.origin)) == f"{server.origin}{BLOB}: more than 4194304 bytes"
+
+
+@pytest.mark.parametrize("logins", [{}, LOGIN])
+def test_one_token_serves_the_manifest_and_its_configuration(logins: Mapping[str, tuple[str, str]]) -> None:
+    """It is for reading the repository."""
+    with TokenRegistry(login=BASIC if logins else None, answers={PATH: single(), BLOB: config()}) as server:
+        assert registry(server.origin, logins=logins).resolve(image(), quiet) == SINGLE.resolved
+        asked = [
+            (path.partition("?")[0], sent)
+            for path, sent in zip(server.paths(), headers(server, "Authorization"), strict=True)
+        ]
+    bearer = f"Bearer {TOKEN}"
+    login = BASIC if logins else None
+    assert asked == [(PATH, None), ("/oauth2/token", login), (PATH, bearer), (BLOB, bearer)]
+
+
+def test_redirect_of_a_configuration_gets_no_login(server: WebServer) -> None:
+    """Registries keep their blobs with others, who need none."""
+    with WebServer(lambda _: config()) as other:
+        server.script(PATH, asks_for('Basic realm="x"'), single())
+        server.always(BLOB, Answer(status=307, headers={"Location": f"{other.origin}/data"}))
+        images = registry(
+            server.origin, endpoints={"other.example": other.origin}, logins=LOGIN, hosts=(HOST, "other.example")
+        )
+        assert images.resolve(image(), quiet) == SINGLE.resolved
+        assert headers(other, "Authorization") == [None]
+    assert headers(server, "Authorization") == [None, BASIC, BASIC]
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("http://files.example/data", "http://files.example is no configured upstream: a request to it is refused"),
+        (
+            "https://169.254.169.254/x",
+            "169.254.169.254 leads to 169.254.169.254, a link-local or metadata address: refused",
+        ),
+        (
+            "https://10.0.0.7/x",
+            "10.0.0.7 leads to 10.0.0.7, which is not public, and is no configured upstream: refused",
+        ),
+        (
+            "https://127.0.0.1:1/x",
+            "127.0.0.1 leads to 127.0.0.1, which is not public, and is no configured upstream: refused",
+        ),
+    ],
+)
+def test_redirect_of_a_configuration_leads_to_public_hosts_alone(server: WebServer, location: str, said: str) -> None:
+    """By https, whoever they are (SSRF)."""
+    server.always(PATH, single())
+    server.always(BLOB, Answer(status=307, headers={"Location": location}))
+    assert failure(registry(server.origin)) == said
+
+
+def test_redirect_of_a_configuration_to_a_public_host_is_followed(server: WebServer) -> None:
+    """MAR's blobs are on another host than its manifests: that one is asked, and nobody is there."""
+    server.always(PATH, single())
+    server.always(BLOB, Answer(status=307, headers={"Location": "https://192.0.2.7/data?sig=canary"}))
+    assert failure(registry(server.origin, timeout=0.1)).startswith("https://192.0.2.7")
 
 
 # --- who is asking ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The solver over py-rattler: what its worker is told, what it may know, and what becomes of its answers and failures."""
 
 import base64
+import fcntl
+import hashlib
 import json
 import os
 import ssl
@@ -12,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+import zstandard
 from servers import NOT_FOUND, Answer, Asked, WebServer
 
-from quarantine.adapters.rattler import RattlerSolver
+from quarantine.adapters.rattler import MAX_FILE_BYTES, MAX_MEMORY_BYTES, RattlerSolver
 from quarantine.errors import UpstreamError
 from quarantine.model import CondaRecord, Digest, Ecosystem, Location, MatchSpec, Target
 from quarantine.policy.files import Mode
@@ -86,6 +90,8 @@ def make(tmp_path: Path) -> Make:
         offline: bool = False,
         environ: Mapping[str, str] | None = None,
         upstream_of: Callable[[str], str | None] | None = None,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
     ) -> RattlerSolver:
         return RattlerSolver(
             upstreams=[
@@ -101,6 +107,8 @@ def make(tmp_path: Path) -> Make:
             upstream_of=upstream_of,
             time_limit_seconds=seconds,
             offline=offline,
+            max_file_bytes=max_file_bytes,
+            max_memory_bytes=max_memory_bytes,
         )
 
     return solver
@@ -302,6 +310,69 @@ def test_login_reaches_its_own_channel_and_nobody_else(make: Make) -> None:
     assert "canary" not in wrong
 
 
+def shards(base: str, *records: Records) -> dict[str, bytes]:
+    """The sharded repodata (CEP 16) of a channel's noarch, by file name. Its index says that the shards are at `base`."""
+    names: dict[str, dict[str, Records]] = {}
+    for found in records:
+        for filename, said in found.items():
+            shard = names.setdefault(str(said["name"]), {"packages": {}, "packages.conda": {}})
+            digests = {key: bytes.fromhex(str(said[key])) for key in ("sha256", "md5")}
+            shard["packages.conda"][filename] = {**said, "subdir": "noarch", **digests}
+    packed = {name: zstandard.compress(msgspec.msgpack.encode(shard)) for name, shard in names.items()}
+    index = {
+        "version": 1,
+        "info": {"subdir": "noarch", "base_url": "./", "shards_base_url": base},
+        "shards": {name: hashlib.sha256(data).digest() for name, data in packed.items()},
+    }
+    files = {f"{hashlib.sha256(data).hexdigest()}.msgpack.zst": data for data in packed.values()}
+    return {SHARDS: zstandard.compress(msgspec.msgpack.encode(index)), **files}
+
+
+def test_login_follows_no_shards_to_another_port(make: Make) -> None:
+    """Neither those that its own channel names, nor those that another channel puts under its path on its host."""
+    core = record("core")
+    with (
+        Channel(record("acme"), login=("joe", SECRET)) as private,
+        Channel() as public,
+        WebServer() as other,
+    ):
+        public.url = f"{public.origin}/public"
+        for channel, path, found_there in ((private, "channel", record("acme")), (public, "public", core)):
+            # both under the path that the login is for
+            for name, data in shards(f"{other.origin}/channel/noarch/", found_there).items():
+                (channel if name == SHARDS else other).always(
+                    f"/{path if name == SHARDS else 'channel'}/noarch/{name}", Answer(body=data)
+                )
+        solver = make(private, public, logins={"first": ("joe", SECRET)})
+        answer = solver.solve(request("acme", "core", channels=("first", "second")), quiet)
+        assert found(answer) == {"acme": "first 1.0", "core": "second 1.0"}
+        assert {one.headers["Authorization"] for one in private.asked} == {private.login}
+        assert [path for path in private.paths() if "shards" in path] == []
+        assert [one.headers["Authorization"] for one in other.asked] == [None]
+        assert {one.headers["Authorization"] for one in public.asked} == {None}
+
+
+def test_login_follows_no_redirect_to_another_port(make: Make) -> None:
+    """Though the host and path there are those that it is for."""
+    with Channel(record("acme"), login=("joe", SECRET)) as private, Channel(record("acme", "6.6")) as other:
+        for subdir in ("noarch", "linux-64"):
+            path = f"/channel/{subdir}/repodata.json"
+            private.always(path, Answer(status=302, headers={"Location": f"{other.origin}{path}"}))
+        solver = make(private, logins={"first": ("joe", SECRET)})
+        assert found(solver.solve(request("acme"), quiet)) == {"acme": "first 6.6"}
+        assert {one.headers["Authorization"] for one in private.asked} == {private.login}
+        assert {one.headers["Authorization"] for one in other.asked} == {None}
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}/x/../channel/", "LOCALHOST:{port}/channel"])
+def test_login_is_for_the_channel_however_it_is_written(make: Make, place: str) -> None:
+    """What is asked for is the URL in its normal form."""
+    with Channel(record("acme"), login=("joe", SECRET)) as private:
+        private.url = f"http://{place.format(port=private.port)}"
+        solver = make(private, logins={"first": ("joe", SECRET)})
+        assert found(solver.solve(request("acme"), quiet)) == {"acme": "first 1.0"}
+
+
 def _get(path: str, login: str | None = None) -> Asked:
     from email.message import Message
 
@@ -460,6 +531,58 @@ def test_time_limit_is_no_answer(make: Make) -> None:
     assert said.startswith("channel second can't be read: ")
 
 
+MIB = 1024 * 1024
+
+
+def _bomb(mib: int) -> bytes:
+    """Repodata that unpacks to that much."""
+    writer = zstandard.ZstdCompressor(level=1).compressobj()
+    pieces = [b'{"info":{"subdir":"noarch"},"packages":{},"packages.conda":{},"x":"', *[b"a" * MIB] * mib, b'"}']
+    return b"".join(map(writer.compress, pieces)) + writer.flush()
+
+
+@pytest.mark.parametrize("mib", [3, 256])
+def test_file_that_unpacks_to_too_much_is_no_answer(make: Make, tmp_path: Path, mib: int) -> None:
+    """Its channel is named at once, and nothing of it is left."""
+    with Channel(record("core")) as good, Channel() as bad:
+        bad.always("/channel/noarch/repodata.json.zst", Answer(body=_bomb(mib)))
+        began = time.monotonic()
+        said = failure(make(good, bad, max_file_bytes=2 * MIB), request("core", channels=("first", "second")))
+        assert time.monotonic() - began < 3
+    assert said == "channel second can't be read: a file of it is larger than 2097152 bytes, unpacked"
+    left = [path for path in (tmp_path / "cache").rglob("*") if path.stat().st_size > MIB or path.name.startswith(".t")]
+    assert left == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no limit of what a process can write to in memory")
+def test_worker_that_needs_too_much_memory_is_no_answer(make: Make) -> None:
+    """Shards are unpacked in memory: whoever it was among the channels, nothing of what the worker did counts."""
+    with Channel() as channel:
+        channel.always(f"/channel/noarch/{SHARDS}", Answer(body=_bomb(768)))
+        said = failure(make(channel, max_memory_bytes=512 * MIB), request("core"))
+    assert said.startswith(
+        "conda's solver gave no answer that can be read: the worker for first ended with signal 6 and"
+    )
+
+
+def test_half_written_files_are_removed_when_nobody_else_is_at_work(make: Make, tmp_path: Path) -> None:
+    """A worker that was killed leaves them; those of one that is at work stay."""
+    with Channel(record("core")) as channel:
+        solver = make(channel)
+        solver.solve(request("core"), quiet)
+        folder = tmp_path / "cache" / "rattler"
+        before = set(folder.iterdir())
+        left = folder / ".tmpAbCdEf"
+        left.touch()
+        other = os.open(folder, os.O_RDONLY)
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert found(solver.solve(request("core"), quiet)) == {"core": "first 1.0"}
+        assert left.exists()
+        os.close(other)
+        assert found(solver.solve(request("core"), quiet)) == {"core": "first 1.0"}
+        assert set(folder.iterdir()) == before
+
+
 def test_offline_answers_from_the_cache_alone(make: Make) -> None:
     """What was read once can be again; a channel that wasn't is no answer."""
     with Channel(record("core")) as channel, Channel(record("core")) as other:
@@ -520,11 +643,11 @@ def test_worker_that_does_not_answer_is_no_answer(make: Make, monkeypatch: pytes
     python = tmp_path / "python"
     monkeypatch.setattr(sys, "executable", str(python))
     endings = {
-        "kill -9 $$": "the worker ended with signal 9",
-        "exit 0": "the worker ended with status 0",
-        "echo oh no >&2; exit 7": "the worker ended with status 7 and said 'oh no'",
-        """printf '{"type":"solution","rec'; exit 0""": "the worker ended with status 0",
-        """printf '{"type":"solution","records":[],"owners":{}}'; exit 3""": "the worker ended with status 3",
+        "kill -9 $$": "the worker for first ended with signal 9",
+        "exit 0": "the worker for first ended with status 0",
+        "echo oh no >&2; exit 7": "the worker for first ended with status 7 and said 'oh no'",
+        """printf '{"type":"solution","rec'; exit 0""": "the worker for first ended with status 0",
+        """printf '{"type":"solution","records":[],"owners":{}}'; exit 3""": "the worker for first ended with status 3",
         """printf '{"type":"records","records":[]}'""": "expected a solution",
         """printf '{"type":"solution","records":[],"owners":{"core":0}}'""": "expected one record and one owner for each name",
     }  # fmt: skip

@@ -206,6 +206,44 @@ def test_listing_is_the_owners(open_solver: Open) -> None:
         }
 
 
+def test_listing_tells_what_conda_cannot_tell_apart(open_solver: Open) -> None:
+    """Of the owner: name, equal version and build of a file that is asked for, and other bytes, in either place and format."""
+    asked = CondaPackage(name="core", version="1.0", subdir="linux-64")
+    noarch = CondaPackage(name="core", version="1.0", kind=".tar.bz2")
+    spelled = CondaPackage(name="core", version="1.0.0")
+    others = (
+        CondaPackage(name="core", version="1.0", subdir="linux-64", build="1"),
+        CondaPackage(name="core", version="1.1"),
+        CondaPackage(name="core", version="1.0", subdir="win-64"),
+        CondaPackage(name="corelib", version="1.0"),
+    )
+    elsewhere = CondaPackage(name="core", version="1.0", depends=("other",))
+    world = CondaWorld(channels={"first": (asked, noarch, spelled, *others), "second": (elsewhere,)})
+    with open_solver(world) as opened:
+        core = opened.record("first", asked)
+        twins = [opened.record("first", noarch), opened.record("first", spelled)]
+        for wanted, expected in (
+            ((core,), twins),
+            ((opened.record("first", others[0]),), []),
+            ((core, twins[0], opened.record("first", others[1])), [core, *twins]),
+        ):
+            digests = frozenset(record.sha256 for record in wanted if record.sha256 is not None)
+            listing = opened.solver.listed({"core": digests}, TARGET, quiet)["core"]
+            assert {without_md5(record) for record in listing.records} == set(wanted)
+            assert {without_md5(record) for record in listing.twins} == set(expected)
+
+
+def test_old_format_beside_the_new_is_not_seen(open_solver: Open) -> None:
+    """One build in two formats is no pair of twins: only its .conda is there, which is what conda takes."""
+    kinds = [CondaPackage(name="core", version="1.0", kind=kind) for kind in (".conda", ".tar.bz2")]
+    with open_solver(CondaWorld(channels={"only": tuple(kinds)})) as opened:
+        new, old = (opened.record("only", package) for package in kinds)
+        for wanted, expected in ((new, [new]), (old, [])):
+            assert wanted.sha256 is not None
+            listing = opened.solver.listed({"core": frozenset({wanted.sha256})}, TARGET, quiet)["core"]
+            assert (listing.owner, [without_md5(r) for r in listing.records], listing.twins) == ("only", expected, ())
+
+
 def test_listing_needs_every_channel_before_the_owner(open_solver: Open) -> None:
     """A channel that can't be asked might be the owner."""
     core = CondaPackage(name="core", version="1.0")

@@ -74,11 +74,14 @@ def named(path: str, *, tag: str | None = None, digest: Digest | None = None, ho
 
 @pytest.mark.parametrize("docker", [False, True])
 def test_tag_stands_for_the_digest_of_its_manifest(world: World, docker: bool) -> None:
-    """Digest, media type and size are those of the bytes that were pushed, in OCI's form and in Docker's."""
+    """Digest, media type and size are those of the bytes that were pushed, the platform is its configuration's."""
     made = made_image({"a": b"1"}, docker=docker)
     world.server.push("azureml/plain", made, "1.0")
     assert world.images.resolve(named("azureml/plain", tag="1.0"), quiet) == ResolvedImage(
-        digest=sha256(made.manifest), media_type=made.media_type, size=len(made.manifest)
+        digest=sha256(made.manifest),
+        media_type=made.media_type,
+        size=len(made.manifest),
+        platforms=(("linux/amd64", sha256(made.manifest)),),
     )
 
 
@@ -113,6 +116,30 @@ def test_child_of_an_index_can_be_asked_for_by_its_digest(world: World) -> None:
     amd = made_image({"a": b"child"})
     world.server.push("azureml/child", made_index(amd), "1.0")
     assert world.images.resolve(named("azureml/child", digest=amd.digest), quiet) == amd.resolved
+
+
+@pytest.mark.parametrize(
+    ("os", "architecture", "variant"), [("linux", "arm64", None), ("linux", "arm", "v7"), ("windows", "amd64", None)]
+)
+def test_single_image_says_what_it_is_for(world: World, os: str, architecture: str, variant: str | None) -> None:
+    """By its tag and by its digest."""
+    made = made_image(os=os, architecture=architecture, variant=variant)
+    world.server.push("azureml/single", made, "1.0")
+    platform = "/".join(filter(None, (os, architecture, variant)))
+    for reference in (named("azureml/single", digest=made.digest), named("azureml/single", tag="1.0")):
+        found = world.images.resolve(reference, quiet)
+        assert found is not None
+        assert found.platforms == ((platform, made.digest),)
+
+
+def test_image_that_names_no_platform_is_no_answer(world: World) -> None:
+    """As an attestation, which somebody may ask for by its digest."""
+    made = made_attestation()
+    world.server.push("azureml/unnamed", made_index(made_image(), made), "1.0")
+    with pytest.raises(UpstreamError) as caught:
+        world.images.resolve(named("azureml/unnamed", digest=made.digest), quiet)
+    said = f"{HOST}/azureml/unnamed@{made.digest}: its configuration doesn't say its platform"
+    assert str(caught.value).startswith(said)
 
 
 def test_without_a_tag_it_is_latest(world: World) -> None:

@@ -1,5 +1,6 @@
 """Conda environments through the command line: one verdict over channels, what their packages hold, and pip."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from channels import CondaChannel, distribution
-from house import NOW, House
+from house import NOW, House, Ran
 from osv_records import before
 
 FLAW = before("PYSEC-2018-28", "requests", "2.20.0", aliases=["CVE-2018-18074"], severity=[
@@ -185,3 +186,98 @@ def test_a_locked_file_that_was_swapped_is_denied(home: House, channel: CondaCha
     channel.index()
     ran = home.check("conda-lock.yml", now=NOW.replace(hour=13))
     assert (ran.status, ran.rules("libacme")) == (1, ["integrity"])
+
+
+def _pinned(home: House, channels: str, lines: str) -> Ran:
+    home.write("pinned.yml", f"channels: [{channels}, nodefaults]\ndependencies:\n{lines}")
+    return home.check("pinned.yml", "--stage", "production")
+
+
+def test_a_pin_holds_only_what_conda_would_take(home: House, channel: CondaChannel, tmp_path: Path) -> None:
+    """Conda drops the sha256 of a spec: where another channel or another file answers to the pin, it is none."""
+    own = channel.add("liba", "1.2", files=distribution("liba", "1.2"))
+    channel.index()
+    line = f"- liba[version='==1.2',build='0',sha256='{own.hex}']\n"
+    with CondaChannel(folder=tmp_path / "public", name="public") as public:
+        public.add("liba", "1.2", files=distribution("requests", "2.19.0"))
+        public.index()
+        home.channels = {"acme": channel.url, "public": public.url}
+        home.settle()
+        assert _pinned(home, channel.url, line).status == 0
+        for order in (f"{public.url}, {channel.url}", public.url):
+            ran = _pinned(home, order, line)
+            assert (ran.status, [rule for rule, _, _ in ran.of_files()]) == (1, ["locked"])
+            (said,) = [r["message"] for r in ran.json["subjects"][0]["reasons"] if r["outcome"] == "fail"]
+            assert said == (
+                f"pinned.yml pins other bytes of liba than conda would take: {public.url}/noarch/liba-1.2-0.conda: "
+                "lock the environment again, or build from a conda-lock.yml"
+            )
+
+
+def test_a_pin_that_two_files_answer_to_is_none(home: House, channel: CondaChannel) -> None:
+    """One name, version and build for every platform and for this one: conda can't tell which is meant."""
+    benign = channel.add("libx", "1.2", files=distribution("libx", "1.2"))
+    evil = channel.add("libx", "1.2", subdir="linux-64", files=distribution("requests", "2.19.0"))
+    channel.index()
+    for digest in (benign, evil):
+        ran = _pinned(home, channel.url, f"- libx[version='==1.2',build='0',sha256='{digest.hex}']\n")
+        assert ran.status == 1
+        assert "locked" in [rule for rule, _, _ in ran.of_files()]
+
+
+def test_what_a_pinned_environment_needs_and_does_not_pin_is_told(home: House, channel: CondaChannel) -> None:
+    """Conda would take any version of it."""
+    model = channel.add("solo", "1.0", depends=["libacme"], files=distribution("solo", "1.0"))
+    channel.index()
+    ran = _pinned(home, channel.url, f"- solo[version='==1.0',build='0',sha256='{model.hex}']\n")
+    assert (ran.status, [rule for rule, _, _ in ran.of_files()]) == (1, ["locked"])
+
+
+def test_a_lock_with_another_md5_is_not_the_owners(home: House, channel: CondaChannel) -> None:
+    """Some installers hold a file to its md5 alone."""
+    home.write("environment.yml", "channels: [acme, nodefaults]\ndependencies: [libacme]\n")
+    assert home.check("environment.yml", "--lock", "conda-lock.yml").status == 0
+    lock = home.folder / "conda-lock.yml"
+    lock.write_text(re.sub(r"md5: [0-9a-f]{32}", f"md5: {'f' * 32}", lock.read_text()))
+    ran = home.check("conda-lock.yml", now=NOW.replace(hour=13))
+    assert (ran.status, ran.rules("libacme", "unknown")) == (3, ["integrity"])
+
+
+def test_a_file_that_is_a_job_and_a_conda_environment_is_refused(home: House, channel: CondaChannel) -> None:
+    """Conda passes over keys that it doesn't know, so it would install what no job says."""
+    home.write(
+        "job.yml",
+        "name: x\nchannels: [acme]\ndependencies: [model]\ncommand: x\n"
+        "environment: azureml://registries/azureml/environments/sklearn-1.5/versions/7\n",
+    )
+    ran = home.check("job.yml")
+    assert (ran.status, ran.err) == (
+        2,
+        "error: job.yml:2: an Azure ML job with `channels`, which conda would install: keep the two apart\n",
+    )
+
+
+def test_a_lock_for_azure_ml_is_of_one_environment_and_replaces_nothing_that_was_read(
+    home: House, channel: CondaChannel
+) -> None:
+    """Several environments make no lock together; the folder of an input is no place for one."""
+    image = "mcr.microsoft.com/azureml/base"
+    home.write("conda.yml", "channels: [acme, nodefaults]\ndependencies: [libacme]\n")
+    home.write(
+        "jobs.yml",
+        "$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json\ntype: pipeline\njobs:\n"
+        f"  a: {{type: command, command: x, environment: {{image: '{image}:1'}}}}\n"
+        f"  b: {{type: command, command: x, environment: {{image: '{image}:2', conda_file: conda.yml}}}}\n",
+    )
+    ran = home.run("check", "jobs.yml", "--lock", "azureml=build")
+    assert (ran.status, ran.err) == (
+        2,
+        "error: --lock: jobs.yml holds several environments: lock each of them by itself\n",
+    )
+    home.write("build/conda.yml", "channels: [acme, nodefaults]\ndependencies: [libacme]\n")
+    home.write("one.yaml", f"name: x\nimage: {image}:1\nconda_file: build/conda.yml\n")
+    ran = home.run("check", "one.yaml", "--lock", "azureml=build")
+    assert (ran.status, ran.err) == (
+        2,
+        "error: --lock 'azureml=build': the folder holds other files: name a new one, or an empty one\n",
+    )

@@ -72,6 +72,26 @@ def test_an_image_without_the_targets_platform_is_denied(mar: House, registry: D
     assert (ran.status, ran.rules("mcr.microsoft.com/azureml/base")) == (1, ["platform"])
 
 
+def test_a_single_image_for_another_machine_is_denied(mar: House, registry: DockerRegistry) -> None:
+    """Without an index its configuration says what it is for."""
+    registry.push("azureml/base", made_image(architecture="arm64", variant="v8"), "1")
+    mar.write("environment.yaml", "name: x\nimage: mcr.microsoft.com/azureml/base:1\n")
+    ran = mar.check("environment.yaml")
+    assert (ran.status, ran.rules("mcr.microsoft.com/azureml/base")) == (1, ["platform"])
+    assert ran.item("mcr.microsoft.com/azureml/base")["platforms"] == ["linux/arm64"]
+
+
+def test_a_platform_that_one_file_asks_for_is_not_lost_beside_another(mar: House, registry: DockerRegistry) -> None:
+    """The same image, once as it comes and once for other machines: each is judged as it is asked for."""
+    made = made_index(made_image(), made_image(architecture="arm64", variant="v8"))
+    registry.push("azureml/base", made, "1")
+    mar.write("a/Dockerfile", "FROM mcr.microsoft.com/azureml/base:1\n")
+    mar.write("b/Dockerfile", "FROM --platform=linux/arm64 mcr.microsoft.com/azureml/base:1\n")
+    ran = mar.check("a/Dockerfile", "b/Dockerfile")
+    assert ran.status == 1
+    assert [subject["verdict"] for subject in ran.json["subjects"]] == ["allowed", "denied"]
+
+
 def test_an_image_that_isnt_there_is_denied(mar: House) -> None:
     """The registry says so itself."""
     mar.write("environment.yaml", "name: x\nimage: mcr.microsoft.com/azureml/none:1\n")

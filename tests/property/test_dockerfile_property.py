@@ -84,7 +84,8 @@ def test_every_character_of_a_script_is_accounted_for(text: str) -> None:
         assert "#" in between or "\n" in documents + between or not between.strip(" \t\n\\;&|!") or "time" in between
         assert place <= statement.start <= statement.end
         place = statement.end
-    assert script.rest is None or script.rest >= place
+    # what isn't sure begins at a command, or behind all of them
+    assert script.rest is None or script.rest >= place or script.rest in {found.start for found in script.statements}
 
 
 # --- against real shells ----------------------------------------------------------------------------------------------

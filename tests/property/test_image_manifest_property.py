@@ -1,12 +1,13 @@
 """Manifests and challenges from anywhere: a value or an error of ours, and nothing hidden."""
 
 import json
+import re
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarantine.archive.image_manifest import ACCEPT, ImageIndex, ImageManifest, parse_manifest
+from quarantine.archive.image_manifest import ACCEPT, ImageIndex, ImageManifest, parse_manifest, parse_platform
 from quarantine.errors import UpstreamError
 from quarantine.io.challenge import parse_challenges
 
@@ -51,6 +52,22 @@ def test_any_document_is_a_manifest_or_an_error(kind: str, document: dict[str, A
     """What is read is of the kind that was served."""
     found = read(kind, json.dumps({"schemaVersion": 2, **document}).encode())
     assert found is None or found.media_type == kind
+
+
+@given(
+    st.dictionaries(st.sampled_from(["os", "architecture", "variant", "OS"]), words | documents, max_size=4).map(
+        lambda document: json.dumps(document).encode()
+    )
+    | st.binary(max_size=300)
+)
+def test_any_bytes_are_a_platform_or_an_error(body: bytes) -> None:
+    """A platform is plain words: it goes into messages."""
+    try:
+        found = parse_platform("r/x:1", body)
+    except UpstreamError as error:
+        assert str(error).isascii()  # noqa: PT017  # what it says is ours alone
+        return
+    assert re.fullmatch(r"[a-z0-9._-]+/[a-z0-9._-]+(/[a-z0-9._-]+)?", found)
 
 
 @given(st.sampled_from(KINDS[:2]), st.lists(st.tuples(words, words, words | st.just("")), min_size=1, max_size=8))

@@ -66,6 +66,18 @@ def refusal_of_zip(data: bytes) -> str:
     return str(caught.value)
 
 
+def regular(name: str, data: bytes) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    return member
+
+
+def linked(name: str, kind: bytes, to: str = "/etc/passwd") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, to
+    return member
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +171,7 @@ def test_old_packages_list_their_files_as_lines() -> None:
     """`info/files` counts where there is no `info/paths.json`, in both formats, with any line ends."""
     members = {"info/files": b"bin/x\r\nsite-packages/foo-1.0.dist-info/METADATA\n", "info/index.json": index_json()}
     expected = (package("foo", "1.0"),)
-    assert distributions(record(), [zst(tar(members))]) == expected
+    assert distributions(record(), [zst(tar(members))], [zst(tar({}))]) == expected
     assert distributions(record(".tar.bz2"), [tar_bz2(members)]) == expected
 
 
@@ -169,8 +181,8 @@ def test_paths_json_counts_before_files() -> None:
     assert distributions(record(), [zst(tar(members))]) == (package("foo", "1.0"),)
 
 
-def test_an_old_package_is_read_until_its_list_has_come() -> None:
-    """Chunks after the list are not asked for."""
+def test_an_old_package_is_read_to_its_end() -> None:
+    """A second list could come at any place, and counts for whoever unpacks it."""
     filler = random.Random(1).randbytes(4 << 20)  # noqa: S311  # filler, the same every time
     data = tar_bz2(info("site-packages/foo-1.0.dist-info/METADATA") | {"lib/x": filler})
     taken: list[int] = []
@@ -181,7 +193,7 @@ def test_an_old_package_is_read_until_its_list_has_come() -> None:
             yield data[start : start + 65536]
 
     assert distributions(record(".tar.bz2"), chunks()) == (package("foo", "1.0"),)
-    assert max(taken) < 1 << 20
+    assert max(taken) + 65536 >= len(data)
 
 
 @pytest.mark.parametrize(
@@ -242,10 +254,200 @@ def test_an_info_member_that_is_no_package_s_is_refused(members: dict[str, bytes
         assert said == f"app-1.0-0.conda: {message}"
 
 
-def linked(name: str, kind: bytes) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, "/etc/passwd"
-    return member
+# --- what installers would take instead ------------------------------------------------------------------------------
+
+EVIL = "site-packages/requests-2.19.0.dist-info/METADATA"
+EVIL_LIST = paths_json([EVIL])
+
+
+def refusal_of_whole(*pairs: tuple[str, bytes] | tuple[tarfile.TarInfo, bytes], more: bytes = b"") -> str:
+    """Why a `.tar.bz2` file that has these members behind an honest list is refused."""
+    members = [*info("share/readme.txt").items(), *pairs]
+    data = tar_of((regular(m, d) if isinstance(m, str) else m, d) for m, d in members) + more
+    with pytest.raises(IntegrityError) as caught:
+        distributions(record(".tar.bz2"), [bz2.compress(data)])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["info/paths.json", "info/index.json", "./info//paths.json", "Info/PATHS.json"])
+def test_a_second_list_in_an_old_package_is_refused(name: str) -> None:
+    """Wherever it stands: programs that unpack the file end up with the later one."""
+    expected = "/".join(part for part in name.split("/") if part not in ("", ".")).lower()
+    said = refusal_of_whole(("share/readme.txt", b"x" * 100_000), (EVIL, b""), (name, EVIL_LIST))
+    assert said == f"app-1.0-0.tar.bz2: it has {expected} twice"
+
+
+def test_a_second_list_of_lines_in_an_old_package_is_refused() -> None:
+    """`info/files` counts where there is nothing else."""
+    members = [("info/index.json", index_json()), ("info/files", b"x\n"), ("x", b""), ("info/files", EVIL.encode())]
+    with pytest.raises(IntegrityError) as caught:
+        distributions(record(".tar.bz2"), [bz2.compress(tar(members))])
+    assert str(caught.value) == "app-1.0-0.tar.bz2: it has info/files twice"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        EVIL,
+        "lib/python3.8/site-packages/requests-2.19.0-py3.8.egg-info",
+        "Lib\\Site-Packages\\requests-2.19.0.dist-info\\METADATA",
+        "site-packages/app/_vendor/requests-2.19.0.dist-info/METADATA",
+        "site-packages/requests-2.19.0.egg/EGG-INFO/PKG-INFO",
+    ],
+)
+def test_a_distribution_that_is_there_and_not_in_the_list_makes_it_unreadable(path: str) -> None:
+    """A list that leaves something out is no list."""
+    assert refusal_of_whole((path, b"")) == (
+        f"app-1.0-0.tar.bz2: its file list leaves out {path.replace(chr(92), '/')!a}, which is there"
+    )
+
+
+def test_what_is_no_part_of_the_environment_may_be_there_unlisted() -> None:
+    """Tests and recipes in the info folder, folders, and other files."""
+    folder = tarfile.TarInfo("site-packages/old-1.0.egg-info")
+    folder.type = tarfile.DIRTYPE
+    pairs = [
+        *((regular(name, data), data) for name, data in info("lib/x").items()),
+        (regular(f"info/test/{EVIL}", b""), b""),
+        (folder, b""),
+        (regular("share/unlisted", b""), b""),
+    ]
+    assert distributions(record(".tar.bz2"), [bz2.compress(tar_of(pairs))]) == ()
+
+
+def test_a_list_that_would_be_written_through_a_link_is_refused() -> None:
+    """A folder that is a link to `info`, and a file that is a link to the list."""
+    folder, file = linked("share/doc", tarfile.SYMTYPE, "../info"), linked("info/a", tarfile.SYMTYPE, "paths.json")
+    said = "app-1.0-0.tar.bz2: its member {!a} would be written through a link"
+    assert refusal_of_whole((folder, b""), ("share/doc/paths.json", EVIL_LIST)) == said.format("share/doc/paths.json")
+    assert refusal_of_whole((file, b""), ("info/a", EVIL_LIST)) == said.format("info/a")
+    assert refusal_of_whole((linked("info", tarfile.SYMTYPE, "share"), b"")) == (
+        "app-1.0-0.tar.bz2: its member 'info' is not a folder"
+    )
+
+
+def test_bytes_behind_the_last_member_are_refused() -> None:
+    """Not every program takes a damaged header, or zeros, for the end."""
+    hidden = tar([("info/paths.json", EVIL_LIST)])
+    damaged = b"x" + hidden[1:]
+    for more in (hidden, damaged):
+        assert refusal_of_whole(more=more) == "app-1.0-0.tar.bz2: there are bytes behind its last member"
+    inside = tar(info()).rstrip(b"\0")
+    cut = inside + bytes(-len(inside) % 512) + damaged
+    with pytest.raises(IntegrityError) as caught:
+        distributions(record(), [zst(cut)])
+    assert str(caught.value) == "app-1.0-0.conda: there are bytes behind its last member"
+
+
+def test_members_that_programs_read_differently_are_refused() -> None:
+    """A link with bytes of its own, and a size or name that stands in two headers."""
+    link = linked("share/x", tarfile.SYMTYPE)
+    link.size = 512
+    assert refusal_of_whole((link, bytes(512))) == "app-1.0-0.tar.bz2: its member 'share/x' has 512 bytes"
+    for key, value in (("size", "0"), ("GNU.sparse.name", "share/y")):
+        member = tarfile.TarInfo("share/x")
+        member.pax_headers = {key: value}
+        said = refusal_of_whole((member, b""))
+        assert said.endswith(f" has another {key} in a second header")
+
+
+PKG = {"share/readme.txt": b""}
+
+
+@pytest.mark.parametrize("name", ["info/paths.json", "info/files", "info/index.json", "./Info/paths.json"])
+def test_a_list_in_a_pkg_member_that_comes_last_is_refused(name: str) -> None:
+    """It would take the place of the one that was read. A pkg member that comes first isn't asked for."""
+    honest, evil = [zst(tar(info("share/readme.txt")))], [zst(tar(PKG | {name: EVIL_LIST}))]
+
+    def unread() -> Iterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    with pytest.raises(IntegrityError) as caught:
+        distributions(record(), honest, evil, info_last=False)
+    assert str(caught.value) == (
+        f"app-1.0-0.conda: its pkg member has {name.removeprefix('./').lower()}, which belongs into its info member"
+    )
+    assert distributions(record(), honest, unread()) == ()
+
+
+def test_a_pkg_member_that_comes_last_may_have_other_files_of_the_info_folder() -> None:
+    """Old programs put those there that they don't know; a distribution that the list leaves out is still refused."""
+    honest = [zst(tar(info("share/readme.txt")))]
+    pkg = PKG | {"info/licenses/LICENSE": b""}
+    assert distributions(record(), honest, [zst(tar(pkg))], info_last=False) == ()
+    with pytest.raises(IntegrityError) as caught:
+        distributions(record(), honest, [zst(tar(pkg | {EVIL: b""}))], info_last=False)
+    assert str(caught.value) == f"app-1.0-0.conda: its file list leaves out {EVIL!a}, which is there"
+
+
+def test_the_pkg_member_is_looked_at_when_the_info_member_has_no_paths_json() -> None:
+    """One there would count before `info/files`, whatever the order."""
+    old = [zst(tar({"info/index.json": index_json(), "info/files": b"share/readme.txt\n"}))]
+    assert distributions(record(), old, [zst(tar(PKG))]) == ()
+    with pytest.raises(IntegrityError, match=r"its pkg member has info/paths\.json"):
+        distributions(record(), old, [zst(tar(PKG | {"info/paths.json": EVIL_LIST}))])
+
+
+def test_a_link_of_the_info_member_is_not_written_through_by_the_pkg_member() -> None:
+    """Both are unpacked into one folder."""
+    pairs = [*((regular(name, data), data) for name, data in info("share/readme.txt").items())]
+    honest = [zst(tar_of([*pairs, (linked("info/a", tarfile.SYMTYPE, "."), b"")]))]
+    with pytest.raises(IntegrityError) as caught:
+        distributions(record(), honest, [zst(tar({"info/a/paths.json": EVIL_LIST}))], info_last=False)
+    assert str(caught.value) == "app-1.0-0.conda: its member 'info/a/paths.json' would be written through a link"
+
+
+@pytest.mark.parametrize("path", ["share/doc/x", "info/test/paths.json", "info/test/PATHS.json"])
+def test_an_info_member_has_its_own_folder_and_one_list_in_it(path: str) -> None:
+    """A pkg member that was unpacked before could have made a link of any folder."""
+    assert refusal_of_info(zst(tar(info() | {path: EVIL_LIST}))) == (
+        f"app-1.0-0.conda: its info member has {path!a}, which doesn't belong there"
+    )
+
+
+def test_an_info_member_may_have_folders_and_links_of_the_environment() -> None:
+    """Old programs took whatever is a folder, or a link to one, for a part of it."""
+    pairs = [(regular(name, data), data) for name, data in info("lib/x").items()]
+    folder = linked("lib/y", tarfile.DIRTYPE)
+    assert (
+        distributions(record(), [zst(tar_of([*pairs, (linked("lib64", tarfile.SYMTYPE, "lib"), b""), (folder, b"")]))])
+        == ()
+    )
+
+
+def test_paths_that_no_system_takes_are_refused() -> None:
+    """By length and by depth, in no time."""
+    for path in ("x" * 4097, "x/" * 300 + "y"):
+        said = refusal_of_whole((path, b""))
+        assert said == f"app-1.0-0.tar.bz2: its member {path[:100]!a} has a path of {len(path)} characters"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "site-packages/six.py",
+        "lib/python3.8/site-packages/six/core.cpython-38-x86_64-linux-gnu.so",
+        "Lib\\Site-Packages\\six.PYD",
+        "lib/python3.13t/site-packages/__pycache__/six.cpython-313.pyc",
+        "site-packages/evil.pth",
+        "site-packages/six-1.0-py3.8.egg",
+    ],
+)
+def test_modules_without_a_distribution_are_not_native(path: str) -> None:
+    """Nobody knows what they are: that is unreadable, not empty. With a distribution beside them they are its own."""
+    assert refusal_of_info(zst(tar(info("bin/x", path)))) == (
+        "app-1.0-0.conda: it has Python modules and no distribution to know them by"
+    )
+    assert of_info(path, "site-packages/six-1.0.dist-info/METADATA") == (package("six", "1.0"),)
+
+
+def test_python_itself_is_native() -> None:
+    """Its modules are its own; what it has in the site-packages folder are no modules."""
+    assert of_info(
+        "bin/python3.11", "lib/libpython3.11.so", "lib/python3.11/os.py", "lib/python3.11/lib-dynload/_ssl.so",
+        "lib/python3.11/site-packages/README.txt", "share/gdb/auto-load/x.py", "lib/site-packages.py",
+    ) == ()  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
@@ -380,11 +582,13 @@ def test_the_parts_of_a_small_file_cost_one_range() -> None:
     assert (found.info, PLAIN[start:end], asked) == (b"packed info", b"packed files", [(0, len(PLAIN))])
 
 
-def test_the_order_of_the_members_does_not_matter() -> None:
-    """Some programs write the info first."""
-    data = zipped(*reversed(FILES))
-    found = parts(data)
-    assert (found.info, data[slice(*found.pkg)]) == (b"packed info", b"packed files")
+def test_the_order_of_the_members_is_told() -> None:
+    """Programs of before 2023 wrote the info first."""
+    for files, info_last in ((FILES, True), (FILES[1:] + FILES[:1], True), (FILES[::-1], False)):
+        data = zipped(*files)
+        found = parts(data)
+        assert (found.info, data[slice(*found.pkg)]) == (b"packed info", b"packed files")
+        assert found.info_last == info_last
 
 
 def test_only_the_ends_of_a_large_file_are_fetched() -> None:
@@ -535,6 +739,10 @@ def test_reading_stops_when_all_metadata_was_found() -> None:
             "its member 'site-packages/app-1.0.dist-info/METADATA' has 1048577 bytes, at most 1048576 are read",
         ),
         ((("../x", b""),), "its member '../x' is no path inside a package"),
+        (
+            (("info/paths.json", b""),),
+            "its pkg member has info/paths.json, which belongs into its info member",
+        ),
     ],
 )
 def test_metadata_that_is_not_there_is_an_error(members: tuple[tuple[str, bytes], ...], message: str) -> None:

@@ -157,7 +157,7 @@ def test_without_channels_conda_takes_its_own() -> None:
 def test_an_environment_of_exact_packages_is_a_lock() -> None:
     """Version, build and sha256 of every one; the channel is the only one of the file where a spec names none."""
     spec = _spec(
-        f"channels: [conda-forge]\ndependencies:\n{PIP_LOCKED}"
+        f"channels: [conda-forge, nodefaults]\ndependencies:\n{PIP_LOCKED}"
         f"  - other/linux-64::python=3.10.1=h1_0[sha256={SHA256}]\n  - pip:\n    - idna==3.7 --hash=sha256:{SHA256}\n"
     )
 
@@ -202,16 +202,24 @@ NO_LOCKS = {
 @pytest.mark.parametrize("lines", NO_LOCKS.values(), ids=NO_LOCKS)
 def test_anything_less_is_no_lock(lines: str) -> None:
     """One package that is not exact, and the environment is solved."""
-    spec = _spec(f"channels: [conda-forge]\ndependencies:\n{lines % SHA256}")
+    spec = _spec(f"channels: [conda-forge, nodefaults]\ndependencies:\n{lines % SHA256}")
 
     assert spec.conda is not None
     assert spec.conda.locked is None
     assert not spec.pins_packages
 
 
+def test_without_nodefaults_nothing_is_locked() -> None:
+    """For conda, other channels than those of the file count then."""
+    spec = _spec(f"channels: [conda-forge]\ndependencies:\n{PIP_LOCKED}")
+
+    assert spec.conda is not None
+    assert spec.conda.locked is None
+
+
 def test_of_several_channels_none_is_said_to_have_a_locked_package() -> None:
     """Where the spec doesn't say it."""
-    spec = _spec(f"channels: [a, b]\ndependencies:\n{PIP_LOCKED}")
+    spec = _spec(f"channels: [a, b, nodefaults]\ndependencies:\n{PIP_LOCKED}")
 
     assert spec.conda is not None
     assert [package.channel for package in spec.conda.locked or ()] == [None]

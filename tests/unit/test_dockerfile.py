@@ -1,6 +1,7 @@
 """Dockerfiles as a whole: what the answer holds, which files are asked for, which images and variables there are."""
 
 import hashlib
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -156,12 +157,12 @@ def test_images_are_resolved(text: str, expected: list[str]) -> None:
         ("FROM a\nARG B=b\nFROM a:${B}\n", 3, "FROM a:${B}",
          "nothing in the file says what $B is, so that its image is known only to the build"),
         ("FROM r/i:{{latest-image-tag}}\n", 1, "FROM r/i:{{latest-image-tag}}",
-         "the placeholder {{latest-image-tag}} isn't filled in"),
+         "the placeholder {{latest-image-tag}} isn't filled in: name the image with its tag"),
         ("FROM a\nCOPY --from=$S x y\n", 2, "COPY --from=$S", "variables aren't replaced there: name a stage or an image"),
         ("FROM a\nCOPY --from=b x y\nFROM c AS b\n", 2, "COPY --from=b",
          "it names no earlier stage but a later one, or itself, of which builders make different things"),
         ("# syntax=evil/frontend\nFROM a\n", 1, "# syntax=evil/frontend",
-         "another program than Docker's reads the file then, and what it makes of it isn't known"),
+         "another program than Docker's reads the file then: remove the line, or have the curators list its image"),
     ],
 )  # fmt: skip
 def test_images_that_only_a_build_knows(text: str, line: int, what: str, why: str) -> None:
@@ -184,7 +185,12 @@ def test_images_that_only_a_build_knows(text: str, line: int, what: str, why: st
         ("FROM a\nENV V=1 W=$V\nRUN pip install x==1$W\n", None),
         ("FROM a\nENV V=1\nENV V=2 W=$V\nRUN pip install x==1$W\n", "==11"),
         ("FROM a\nENV V 1 2\nRUN pip install x==${V%2}\n", None),
-        ("FROM a AS b\nENV V=1\nARG W=2\nFROM b\nRUN pip install x==$V.$W\n", "==1.2"),
+        ("FROM a AS b\nENV V=1\nENV W=2\nFROM b\nRUN pip install x==$V.$W\n", "==1.2"),
+        ("FROM a AS b\nARG W=2\nFROM b\nRUN pip install x==${W:-3}\n", None),
+        ("FROM a AS b\nARG W=2\nFROM b\nARG W\nRUN pip install x==${W:-3}\n", None),
+        ("ARG W=2\nFROM a AS b\nARG W\nFROM b\nARG W\nRUN pip install x==$W\n", "==2"),
+        ("FROM a\nARG V=1\nARG V\nRUN pip install x==${V:-2}\n", None),
+        ("FROM a\nARG UID=1\nRUN pip install x==$UID\n", None),
         ("FROM a AS b\nENV V=1\nFROM a\nRUN pip install x==$V\n", None),
         ("FROM a\nARG TARGETARCH\nRUN pip install x==$TARGETARCH\n", None),
         ("FROM a\nARG V\nRUN pip install x==${V:-3}\n", "==3"),
@@ -252,3 +258,56 @@ def test_a_file_that_every_line_reads_is_refused_in_the_end() -> None:
         read(text, {"r.txt": b"# " + b"x" * 60_000 + b"\na==1\n"})
 
     assert str(caught.value) == "Dockerfile:38: r.txt is read again by too many lines"
+
+
+@pytest.mark.parametrize(
+    "text", ["${A:-" * 2000 + "}" * 2000, "${A:-\\\n" * 2000, "${A:-'}'" * 2000, '"${A:-\\}' * 2000]
+)
+def test_variables_within_each_other_without_end_are_refused_at_once(text: str) -> None:
+    """The parser's time grows with the cube of their depth, so that it doesn't get to see them."""
+    begun = time.perf_counter()
+
+    assert refused(f"FROM a\nRUN echo {text}\n") == "Dockerfile:2: more than 32 variables within each other"
+    assert time.perf_counter() - begun < 1.0
+
+
+def test_a_variable_of_many_words_costs_little() -> None:
+    """Its words aren't told apart where they are more than a line has, however many commands have it."""
+    text = f"FROM a\nENV W='{'a ' * 2000}'\n" + f"RUN {'echo $W;' * 1000}\n" * 5
+    begun = time.perf_counter()
+
+    assert read(text).unverifiable == ()
+    assert time.perf_counter() - begun < 3.0
+
+
+def test_a_configuration_that_is_copied_is_reported_once() -> None:
+    """Where it goes counts, and where that has no name, what it is called."""
+    answer = read("FROM a\nCOPY pip.conf /etc/pip.conf\nCOPY pip.conf /etc/\n")
+
+    assert [(found.location.line, found.text) for found in answer.directives] == [(2, "/etc/pip.conf"), (3, "pip.conf")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "what", "why"),
+    [
+        ("ENV ${A:-B}=c\n", "ENV ${A:-B}=c", "which variable it sets isn't known"),
+        ("ARG ${A:-B}=c\n", "ARG ${A:-B}=c", "which variable it sets isn't known"),
+        ("ENV CDPATH=/b\n", "CDPATH=...", "CDPATH changes how shells read commands"),
+        ("ENV BASH_FUNC_ls%%=x\n", "BASH_FUNC_ls%%=...", "BASH_FUNC_ls%% changes how shells read commands"),
+        ("ARG URL\nADD $URL /tmp/\n", "ADD $URL /tmp/", "whether it adds a file or a download isn't known"),
+        ("CMD pip install x\n", "CMD pip install x", "it installs when the container runs"),
+        ('ENTRYPOINT ["uvx", "x"]\n', 'ENTRYPOINT ["uvx", "x"]', "it installs when the container runs"),
+        ("RUN cat <<CMD\nRUN x\nCMD\n", "RUN cat <<CMD RUN x CMD",
+         "a builder without here-documents takes its lines for instructions"),
+        ("RUN cat <<'#'\nRUN x\n#\n", "RUN cat <<'#' RUN x #",
+         "a builder without here-documents takes its lines for instructions"),
+        ("RUN cat <<X\nRUN x \\\nX\n", "RUN cat <<X RUN x \\ X",
+         "a builder without here-documents takes its lines for instructions"),
+        ("FROM r/x:1@s3cr3t\n", "FROM ***", "behind '@' stands no digest"),
+    ],
+)  # fmt: skip
+def test_what_two_builders_or_two_readers_may_take_differently_is_listed(lines: str, what: str, why: str) -> None:
+    """What sets, adds or runs something that isn't known is unverifiable, whatever else it may be."""
+    answer = read(f"FROM a\n{lines}")
+
+    assert [(entry.what, entry.why) for entry in answer.unverifiable] == [(what, why)]

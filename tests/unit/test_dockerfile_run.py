@@ -3,7 +3,7 @@
 import pytest
 
 from quarantine.errors import SpecError
-from quarantine.model import EnvironmentSpec
+from quarantine.model import EnvironmentSpec, Needs
 from quarantine.spec import dockerfile
 
 
@@ -185,14 +185,15 @@ def test_bad_requirements_are_refused(command: str, message: str) -> None:
     [
         ("COPY r.txt /x/\nRUN pip install -r /x/r.txt", None),
         ("COPY . /x\nRUN pip install -r /x/r.txt", None),
-        ("COPY r* /x/\nRUN cd /x && pip install -r r.txt", None),
+        ("COPY r.txt /x/\nRUN cd /x && pip install -r r.txt", None),
+        ("COPY r* /x/\nRUN pip install -r /x/r.txt", "which files the pattern 'r*' in line 2 takes isn't known: name them"),
         ("WORKDIR /x\nWORKDIR y\nCOPY r.txt ./z\nRUN pip install -r /x/y/z", None),
         ("RUN --mount=type=bind,source=r.txt,target=/t pip install -r /t", None),
         ("COPY r.txt /\nRUN echo x >> r.txt\nRUN pip install -r r.txt", "the command at line 3 may write it"),
         ("COPY r.txt /\nRUN sed -i s/a/b/ r.txt\nRUN pip install -r r.txt", "the command at line 3 may write it"),
         ("COPY r.txt /\nRUN mv evil.txt /r.txt\nRUN pip install -r r.txt", "the command at line 3 may write it"),
         ("COPY r.txt /x/\nRUN tar xf y.tar -C /x\nRUN pip install -r /x/r.txt", "the command at line 3 may write it"),
-        ("COPY r.txt /x/\nADD y.tar.gz /x/\nRUN pip install -r /x/r.txt", "line 3 unpacks an archive over it"),
+        ("COPY r.txt /x/\nADD y.tar.gz /x/\nRUN pip install -r /x/r.txt", "line 3 may unpack an archive over it"),
         ("COPY r.txt /x/r.txt\nADD https://h.example.org/r.txt /x/\nRUN pip install -r /x/r.txt",
          "line 3 fetches it from elsewhere"),
         ("COPY r.txt /x/\nCOPY --from=i.example.org/i / /\nRUN pip install -r /x/r.txt",
@@ -274,3 +275,128 @@ def test_a_shell_that_is_not_known_leaves_its_commands_unread(shell: str) -> Non
 def test_no_secret_is_kept(command: str) -> None:
     """Passwords, tokens and signatures of a command are in nothing that is kept of it."""
     assert "canary" not in str(read(f"RUN {command}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # builtins behind wrappers, and names of variables that only the build knows
+        "RUN command export PIP_INDEX_URL=https://h.example.org && pip install a", "RUN command cd /x", "RUN builtin cd /x",
+        "RUN export ${A:-PIP_INDEX_URL}=x && pip install a", "RUN env ${A:-PIP_INDEX_URL}=x pip install a",
+        "ARG Z\nRUN export $Z && pip install a",
+        # options of wrappers that aren't known
+        "RUN env '-Spip install a'", "RUN env '-vSpip install a'", "RUN env --split='pip install a'", "RUN env -C/b pip install a",
+        "RUN env --chd=/b pip install a", "RUN sudo -D/b pip install a", "RUN micromamba run --env X=y pip install a", "RUN env",
+        "RUN time -o r.txt pip install a", "RUN sudo -u $U pip install a",
+        # programs out of the context
+        "WORKDIR /x\nCOPY . .\nRUN bin/test", "COPY . /x\nRUN /x/bin/true", "COPY . /x\nRUN cd /x && ./bin/pip install a",
+        "COPY s /x/bin/activate\nRUN . /x/bin/activate", "RUN echo x > /tmp/activate && . /tmp/activate",
+        # programs that are known for other options
+        "RUN sort -o r.txt e.txt", "RUN sort --compress-program=/x y", "RUN uniq e.txt r.txt", "RUN hash -r -p /x ls", "RUN hash -rp /x ls",
+        "RUN find . $ARGS", "RUN virtualenv --dow x", "RUN useradd -mk /x y", "RUN nvcc x", "RUN tree -o x", "RUN strip -o x y",
+        "RUN uv venv --seed --index-url https://h.example.org", "RUN uv self update", "RUN uv version --bump patch", "RUN uv lock",
+        "RUN uv export -o r.txt", "RUN uv pip compile r.in -o r.txt", "RUN conda env config vars set PIP_INDEX_URL=x",
+        "RUN conda remove -c https://h.example.org a", "RUN conda export -f r.txt",
+        # writes that aren't to a plain place
+        "RUN echo x > /etc/pip$X.conf", "RUN echo x | tee /etc/pip.{conf,x}", "RUN mv /x /etc/pip.con*", "RUN echo x > /proc/self/cwd/r.txt",
+        "RUN cp -t /etc /x/pip.conf", "RUN cp -vt /x y", "RUN cp --targ=/x y", "RUN mv /x/config /root/.config", "RUN mv /x /usr/bin/chmod",
+        "RUN cp -r /x/tools/. /usr/local/bin/", "RUN cp -r /x /", "RUN echo x > /usr/bin/ls", "RUN echo x >> /etc/profile",
+        "RUN echo x >> ~/.bashrc", "RUN echo x > /usr/lib/python3.11/sitecustomize.py", "RUN echo x > /etc/ld.so.preload",
+        "RUN ln -sf /x/bin/pip3 /usr/local/bin/pip", "RUN touch /usr/lib/python3/dist-packages/x.pth",
+        # copies and mounts over programs and settings
+        "COPY s.sh /usr/bin/mkdir\nRUN mkdir /x", "COPY s.sh /bin/sh\nRUN true", "COPY bin/ /usr/local/bin/\nRUN true",
+        "COPY config/ /etc/\nRUN true", "COPY config/ /root/.config/\nRUN true", "COPY root /\nRUN true", "COPY x $D/\nRUN true",
+        "COPY x.pth /usr/lib/python3.11/site-packages/\nRUN true", "ADD x.tgz /\nRUN true",
+        "RUN --mount=type=bind,source=bin,target=/usr/local/bin true", "RUN --mount=type=bind,source=c,target=/root/.config true",
+        "COPY s /s\nFROM scratch AS b\nCOPY --from=0 /s /usr/bin/ls\nRUN true",
+        # variables that lead there
+        "COPY . /x\nENV PATH=/x/bin:$PATH\nRUN true", "ENV PATH /x/bin:$PATH\nCOPY . /x\nRUN true", "COPY . /x\nRUN true\nENV PYTHONPATH=/x\nRUN true",
+        "COPY . /x\nENV D=/x LD_LIBRARY_PATH=$D/lib\nENV LD_LIBRARY_PATH=$D/lib\nRUN true", "ENV XDG_CONFIG_HOME=/x", "ENV LD_AUDIT=/x.so",
+        "ENV PATH=/x:$PATH\nRUN echo x > /x/ls", "COPY . /x\nENV HOME=/x\nRUN true", "COPY . /x\nRUN PATH=/x/bin:$PATH ls",
+        # projects, and settings of uv that lie in the folder
+        "WORKDIR /x\nCOPY . .\nRUN uv pip install a", "WORKDIR /x/y\nCOPY . /x\nRUN uv pip install a", "RUN pip install .",
+    ],
+)  # fmt: skip
+def test_what_could_change_a_command_is_listed(text: str) -> None:
+    """Where a write, a copy, an option or a variable could make commands do something else, the Dockerfile is not known."""
+    assert unverifiable(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY --from=i.example.org/uv /uv /uvx /bin/\nRUN true", "FROM i.example.org/i AS b\nFROM scratch\nCOPY --from=0 /usr/local /usr/local\nRUN true",
+        "COPY app /app\nRUN mkdir /app/log && touch /app/log/x && cp /app/a /app/b && mv -f /app/b /app/c", "RUN ln -fs /usr/share/zoneinfo/UTC /etc/localtime",
+        "ENV PATH=/opt/venv/bin:$PATH\nRUN python -m venv /opt/venv && /opt/venv/bin/pip list", "WORKDIR /x\nCOPY . .\nRUN uv pip install --no-config a",
+        "RUN --mount=type=cache,target=/root/.cache/pip pip list", "RUN echo UTC > /etc/timezone && ls 2>/dev/null >&2", "RUN ls | sort -u | uniq -c",
+        "COPY . /x\nRUN uv pip install a\nENV PATH=/x/bin:$PATH",
+    ],
+)  # fmt: skip
+def test_ordinary_writes_are_not_listed(text: str) -> None:
+    """A copy or a write to a folder of the project's own, or out of an image, changes no command."""
+    assert unverifiable(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "echo x > /dev/../x/r.txt", "ln -s /x /d && echo x > /d/r.txt", "ln r.txt r2 && echo x >> r2", "cp /y/r.txt /x", "mv /y /x",
+        "true; echo x | tee r.txt", "touch r.txt", "set -C; cat <<E > r.txt\nb\nE\ntrue",
+    ],
+)  # fmt: skip
+def test_a_file_that_was_written_is_not_believed(text: str) -> None:
+    """A requirements file is the context's only while nothing else may have written to it, by any of its names."""
+    given = f"WORKDIR /x\nCOPY r.txt .\nRUN <<OUTER\n{text}\nOUTER\nRUN pip install -r r.txt"
+
+    assert installs(given, r_txt="a==1\n") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY d* /x/", "ADD bund* /x/", "ADD bundle /x/", "COPY data /x/", "ADD other.txt /x/",
+        "RUN --mount=type=bind,rw,source=r.txt,target=/x/r.txt echo x > /x/r.txt",
+    ],
+)  # fmt: skip
+def test_what_may_be_a_folder_or_an_archive_may_hold_the_file(text: str) -> None:
+    """A source that may be a folder, or an archive that ADD unpacks, may put another file over one that was copied."""
+    given = f"WORKDIR /x\nCOPY r.txt .\n{text}\nRUN pip install -r r.txt"
+
+    assert installs(given, r_txt="a==1\n", other_txt="\0\n") == []
+
+
+def test_a_source_with_the_name_of_a_text_is_asked_for() -> None:
+    """Whether it is a file, or a folder that holds another r.txt, is known once it was read."""
+    text = b"FROM scratch\nCOPY r.txt /x/\nCOPY o.txt /x/\nRUN pip install -r /x/r.txt\n"
+    answer = dockerfile.read("Dockerfile", {"Dockerfile": text, "r.txt": b"a==1\n"}, "")
+
+    assert isinstance(answer, Needs)
+    assert answer.paths == ("o.txt",)
+
+
+def test_a_project_is_listed_however_often_it_is_read() -> None:
+    """Its build backend runs in the build, whether or not another line has read its pyproject.toml."""
+    text = "COPY pyproject.toml /x/\nRUN pip install /x\nRUN uv pip install --no-config -r /x/pyproject.toml"
+    found = unverifiable(text, pyproject_toml='[project]\nname = "x"\ndependencies = ["a==1"]\n')
+
+    assert [line for line, _, why in found if "build backend" in why] == [3]
+
+
+def test_the_settings_of_uv_in_its_folder_are_judged() -> None:
+    """An index in the pyproject.toml of the folder that uv runs in is one that it obeys."""
+    project = '[project]\nname = "x"\n[[tool.uv.index]]\nurl = "https://h.example.org/simple"\ndefault = true\n'
+    text = "WORKDIR /x\nCOPY pyproject.toml ./\nRUN uv pip install a"
+
+    assert [directive.location.file for directive in read(text, pyproject_toml=project).directives] == [
+        "pyproject.toml"
+    ]
+
+
+def test_commands_of_a_pipeline_do_not_see_each_others_variables() -> None:
+    """Each of them has a shell of its own."""
+    assert installs("ENV A=a\nRUN A=b | pip install $A") == ["a"]
+
+
+def test_pip_installs_where_it_is_asked_for_its_version_behind_the_command() -> None:
+    """`pip install --version a` installs a."""
+    assert installs("RUN pip install --version a") == ["a"]

@@ -63,3 +63,12 @@ def test_what_is_not_plain_yaml_is_refused_with_its_place(data: bytes, message: 
         load_yaml("p.yaml", data).to(_File)
 
     assert str(caught.value) == message
+
+
+def test_what_only_some_readers_take_for_the_end_of_a_line_is_refused() -> None:
+    """Two programs would read two documents."""
+    with pytest.raises(ConfigError) as caught:
+        load_yaml("x.yml", "a: 1\n# note\u2028b: 2\n".encode())
+    assert str(caught.value) == (
+        "x.yml:2: holds U+2028, which some readers of YAML take for the end of a line, and others don't: remove it"
+    )

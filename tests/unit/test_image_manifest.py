@@ -5,7 +5,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from quarantine.archive.image_manifest import MAX_MANIFEST_BYTES, Child, ImageIndex, ImageManifest, parse_manifest
+from quarantine.archive.image_manifest import (
+    MAX_MANIFEST_BYTES,
+    Child,
+    ImageIndex,
+    ImageManifest,
+    parse_manifest,
+    parse_platform,
+)
 from quarantine.errors import UpstreamError
 from quarantine.model import Digest
 
@@ -171,3 +178,61 @@ def test_keys_that_readers_take_differently(extra: str, said: str) -> None:
     """Go's reader folds case and takes the last: one engine would run what another has scanned."""
     body = json.dumps(index(descriptor())).encode()[:-1] + b", " + extra.encode() + b"}"
     assert refusal(body) == f"r/x:1: its manifest can't be read: {said}"
+
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (platform(), "linux/amd64"),
+        (platform(variant="v1"), "linux/amd64"),
+        (platform(variant="v3"), "linux/amd64/v3"),
+        (platform(architecture="arm64", variant="v8"), "linux/arm64"),
+        (platform(architecture="aarch64"), "linux/arm64"),
+        (platform(architecture="arm", variant="v7"), "linux/arm/v7"),
+        (platform("windows", **{"os.version": "10.0.17763.1"}), "windows/amd64"),
+    ],
+)
+def test_platform_in_a_configuration_is_written_as_in_an_index(said: Mapping[str, object], expected: str) -> None:
+    """So that the same image is for the same, with an index and without."""
+    assert parse_platform("r/x:1", json.dumps(said).encode()) == expected
+
+
+def test_labels_in_a_configuration_may_have_any_name() -> None:
+    """Only its outermost keys are its platform."""
+    body = b'{"os": "linux", "config": {"Labels": {"OS": "x", "os": "y", "a": "1", "a": "2"}}, "architecture": "amd64"}'
+    assert parse_platform("r/x:1", body) == "linux/amd64"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{}", ": Object missing required field `os`"),
+        (b'{"os": "linux"}', ": Object missing required field `architecture`"),
+        (b'{"os": "linux", "architecture": null}', ": Expected `str`, got `null` - at `$.architecture`"),
+        (b'{"os": "linux", "architecture": "arm", "variant": 7}', ": Expected `str`, got `int` - at `$.variant`"),
+        (b'{"os": "linux", "architecture": ""}', ", but 'linux/': expected os/architecture"),
+        (b'{"os": "Linux", "architecture": "amd64"}', ", but 'Linux/amd64': expected os/architecture"),
+        (b'{"os": "linux", "architecture": "amd64/v2"}', ", but 'linux/amd64/v2': expected os/architecture"),
+        (b'{"os": "linux", "architecture": "unknown"}', ", but 'linux/unknown': expected os/architecture"),
+        (b'{"os": "unknown", "architecture": "amd64"}', ", but 'unknown/amd64': expected os/architecture"),
+        (b'{"os": "linux", "architecture": "\\u202e"}', ", but 'linux/\\u202e': expected os/architecture"),
+        (b'{"os": "linux", "architecture": "arm64", "architecture": "amd64"}',
+         ": the key 'architecture' stands twice"),
+        (b'{"os": "linux", "architecture": "amd64", "Architecture": "arm64"}',
+         ": the key 'Architecture' may be taken for 'architecture'"),
+        (b'{"o\\u017f": "windows", "os": "linux", "architecture": "amd64"}',
+         ": the key 'o\\u017f' may be taken for 'os'"),
+        (b"[]", ": expected an object"),
+        (b'[["os", "linux"], ["architecture", "amd64"]]', ": expected an object"),
+        (b"", ": Expecting value: line 1 column 1 (char 0)"),
+        (b"[" * 100_000, ": nested too deeply"),
+    ],
+)  # fmt: skip
+def test_configuration_that_names_no_platform(body: bytes, said: str) -> None:
+    """Missing, odd, or read differently by others: it is not guessed."""
+    with pytest.raises(UpstreamError) as caught:
+        parse_platform("r/x:1", body)
+    assert str(caught.value) == f"r/x:1: its configuration doesn't say its platform{said}"

@@ -333,7 +333,7 @@ def test_reserved_name(of: Item, expected: str) -> None:
             ),
         ),
         ("integrity", conda(upstream=None), "not-applicable: no channel was found to have demo"),
-        ("platform", conda(), "not-applicable: only images have an index of platforms"),
+        ("platform", conda(), "not-applicable: only images are for a platform"),
     ],
 )
 def test_other_rules(rule: str, of: Item, expected: str) -> None:

@@ -232,7 +232,14 @@ BOTH = ("linux/amd64", "linux/arm64/v8")
                 "take one that has, or another target"
             ),
         ),
-        (image(MAR), (LINUX,), f"not-applicable: {MAR} is no index of images for several platforms"),
+        (
+            image(MAR, platforms=("linux/arm64",)),
+            (LINUX, MACOS),
+            f"fail: {MAR} is for linux/arm64 only: take one for linux/amd64, or another target",
+        ),
+        (image(MAR), (LINUX,), f"pass: {MAR} has an image for every target"),
+        (image(MAR, platforms=()), (LINUX,), f"unknown: {MAR}: its platform is not known"),
+        (image(MAR, artifacts=(), platforms=()), (LINUX,), f"not-applicable: no registry was found to have {MAR}"),
         (image(MAR, platforms=BOTH), (), f"unknown: {MAR}: no target is known to run it on"),
         (image(MAR, platforms=BOTH, platform="linux/amd64"), (LINUX,), f"pass: {MAR} has an image for every target"),
         (image(MAR, platforms=BOTH, platform="Linux/x86_64"), (LINUX,), f"pass: {MAR} has an image for every target"),
@@ -244,11 +251,11 @@ BOTH = ("linux/amd64", "linux/arm64/v8")
                 "leave the platform out, or name its target in quarantine.yaml"
             ),
         ),
-        (item(), (LINUX,), "not-applicable: only images have an index of platforms"),
+        (item(), (LINUX,), "not-applicable: only images are for a platform"),
     ],
 )
 def test_platform(of: Item, targets: tuple[Target, ...], expected: str) -> None:
-    """An index has an image for every target, and what the file asks for is what was judged."""
+    """There is an image for every target, and what the file asks for is what was judged."""
     assert told("platform", of, targets=targets) == expected
 
 

@@ -52,7 +52,7 @@ VERSION = CuratedEnvironment(registry="azureml", name="sklearn-1.5", version="3"
 LABEL = replace(VERSION, version=None, label="latest")
 
 LOCK = "write a lock with check --lock FILE and build from that"
-DIGEST = "name each image by its digest, which check --lock prints"
+DIGEST = "name each image by its digest, which the verdict gives"
 NO_DIGEST = "images.example.org/azureml/x:1 has no digest"
 NO_VERSION = "azureml://registries/azureml/environments/sklearn-1.5/labels/latest names no version"
 
@@ -142,8 +142,8 @@ def _refused(name: str, where: Location) -> Outcome:
         rule="channel",
         kind=OutcomeKind.FAIL,
         message=(
-            f"{name} is no conda channel of the policy (forge, lab, conda-forge, main): take packages from there, "
-            "or ask the curators to add it as an upstream"
+            f"{name} is no conda channel of the policy (forge, lab, conda-forge, main): name those instead (channels: "
+            "[forge, lab, conda-forge, main, nodefaults]), or ask the curators to add it as an upstream"
         ),
         evidence=(("channel", name), ("upstreams", KNOWN)),
         location=where,
@@ -208,7 +208,7 @@ def test_a_policy_without_channels() -> None:
     assert (found.kind, found.message) == (
         "fail",
         (
-            "conda-forge is no conda channel of the policy (it has none): take packages from there, "
+            "conda-forge is no conda channel of the policy (it has none): take them from elsewhere, "
             "or ask the curators to add it as an upstream"
         ),
     )

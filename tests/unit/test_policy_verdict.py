@@ -256,7 +256,7 @@ def test_references_that_become_no_item() -> None:
             "deny",
             (
                 "fail: curl | sh can't be verified: it runs what it fetches: "
-                "expected none of that in production; name packages and versions instead"
+                "expected none of that in production; write it so that it can be read: packages and images by name and version"
             ),
         ),
         ("review", "unknown: curl | sh can't be verified: it runs what it fetches: somebody has to look at it"),

@@ -68,7 +68,7 @@ def test_each_file_is_one_line() -> None:
         "1 unverifiable step"
     )
     assert others == [
-        "pylock.toml\tpylock\t1 Python package, all pinned by digest",
+        "pylock.toml\tpylock\t1 Python package, all pinned",
         "requirements.txt\trequirements\tnothing",
     ]
 

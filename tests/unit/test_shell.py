@@ -13,6 +13,8 @@ VARIABLES: Mapping[str, str | Missing] = {
     "TWO": "first  second",
     "EMPTY": "",
     "STAR": "*",
+    "IFS": "-",
+    "MANY": "w " * 100,
     "NONE": Missing.UNSET,
 }
 
@@ -68,6 +70,10 @@ def test_words_are_split_as_a_shell_splits_them(text: str, words: list[str]) -> 
         ("~/x", ("HOME",), False, False),
         ("a{b,c}", ("{...}",), True, False),
         ("{1..3}", ("{...}",), True, False),
+        ("$_", ("_",), True, False),
+        ("$IFS", ("IFS",), True, False),
+        ("r[a].txt", (), False, True),
+        ("$MANY", ("w ...",), True, False),
         ("*.whl", (), False, True),
         ("$STAR", (), False, True),
     ],
@@ -120,8 +126,9 @@ def test_here_documents_belong_to_their_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a $(b)", 'a "`b`"', "a $((1))", "V=$(b)", "a <<E\n$(b)\nE\n", "a ${V:-$(b)}", "a ${V#$(b)}"]
-)
+    "text", ["a $(b)", 'a "`b`"', "a $((1))", "V=$(b)", "a <<E\n$(b)\nE\n", "a ${V:-$(b)}", "a ${V#$(b)}", 'a "${V@P}"', "a ${V:W}", "a ${!V}",
+     "a ${V[1]}", "a ${V:=b}", "a ${ b; }", "a <<E\n${V@P}\nE\n"],
+)  # fmt: skip
 def test_substitutions_are_marked(text: str) -> None:
     """A command in whose words, or here-document, others run says so."""
     (statement,) = parse(text).statements
@@ -143,6 +150,10 @@ def test_substitutions_are_marked(text: str) -> None:
         ("a;; b", "a;; b", "`case` isn't read statically"),
         ("a; b >", "b >", "a redirection to nothing"),
         ("a; b ${c:-", "b ${c:-", "a '${' without its '}'"),
+        ("a; b $[c]", "b $[c]", "$[ means different things to different shells"),
+        ("a; b <<E <c\nE\n", "b <<E <c\nE\n", "a here-document beside another input"),
+        ("a; b 3<<E\nE\n", "b 3<<E\nE\n", "a here-document that isn't the command's input"),
+        ("a; b {c}>d", "b {c}>d", "`{NAME}` before a redirection means different things to different shells"),
         ("a; b <<$X\n", "b <<$X\n", "a here-document whose end isn't plain"),
     ],
 )
@@ -151,6 +162,54 @@ def test_reading_ends_where_it_must(text: str, rest: str, why: str) -> None:
     script = parse(text)
 
     assert (script.rest if script.rest is None else text[script.rest :], script.why) == (rest, why)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "why"),
+    [
+        ("a & b; c", "b; c", "what runs in the background isn't read in its order"),
+        ("a; b &>c d", "b &>c d", "&> means different things to different shells: write > and 2>&1"),
+        ("a; b &>>c; d", "b &>>c; d", "&>> means different things to different shells: write > and 2>&1"),
+        ("X=a; X=b : ; c", "X=b : ; c", "whether the assignment outlasts its command isn't known"),
+        ("X=b $C; d", "X=b $C; d", "whether the assignment outlasts its command isn't known"),
+        ("a; unset X; b", "unset X; b", "what unset changes isn't read"),
+        ("a; 'unset' -f X", "'unset' -f X", "what unset changes isn't read"),
+        ("set -exo pipefail; set -C; a", "set -C; a", "what set changes isn't read"),
+        ("set -o noclobber", "set -o noclobber", "what set changes isn't read"),
+        ("shopt -s extglob; a", "shopt -s extglob; a", "what shopt changes isn't read"),
+        ("cd /a/..; b", "cd /a/..; b", "whether the folder is changed isn't known"),
+        ("cd $A && b; c", "cd $A && b; c", "whether the folder is changed isn't known"),
+        ("a; test -v X", "test -v X", "test -v may run what its argument holds"),
+        ("time cd a; b", "time cd a; b", "`time` is a part of the language to some shells, and a program to others"),
+        ("a ${X:=b}; c", "a ${X:=b}; c", "an assignment in ${...} isn't read"),
+        ("a || cat <<E >b\nE\n", "cat <<E >b\nE\n", "whether the file is written isn't known"),
+        ("a && cat <<E >b; c\nE\n", "cat <<E >b; c\nE\n", "whether the file is written isn't known"),
+        ("exit 0; cat <<E >b\nE\n", "cat <<E >b\nE\n", "whether the file is written isn't known"),
+    ],
+)
+def test_what_shells_may_read_otherwise_leaves_the_rest_in_doubt(text: str, rest: str, why: str) -> None:
+    """The commands behind it are read all the same, and the script from there on counts as not read."""
+    script = parse(text)
+
+    assert (script.rest if script.rest is None else text[script.rest :], script.why) == (rest, why)
+    assert script.statements[-1].end >= (script.rest or 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["set -eux; a", "set +x -o pipefail && a", "cd /a/.. && b && c", "cd a; b", "time a b", "a &", "X=b a", "a ${X%.*} ${#X}",
+     "mkdir a && cat <<E >b && c\nE\n", "cat <<E >b\nE\nc", "[ -f a ] && b", "exec a"],
+)  # fmt: skip
+def test_what_is_ordinary_leaves_nothing_in_doubt(text: str) -> None:
+    """What nearly every file has is read to its end."""
+    assert parse(text).rest is None
+
+
+def test_an_assignment_before_a_keyword_makes_it_a_program() -> None:
+    """`X=a time !` sets X for a program `time`, which may not be passed over."""
+    (statement,) = parse("X=a time !").statements
+
+    assert [word.literal for word in statement.words] == ["time", "!"]
 
 
 def test_a_script_of_too_many_commands_is_read_up_to_there() -> None:
