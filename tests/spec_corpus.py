@@ -101,7 +101,7 @@ def describe(spec: EnvironmentSpec, indent: str = "") -> Iterator[str]:
 
 
 def _lines(spec: EnvironmentSpec) -> Iterator[str]:
-    yield f"{spec.format}, python {spec.requires_python or 'any'}"
+    yield f"{spec.format}, python {spec.python or spec.requires_python or 'any'}"
     if len(spec.sources) > 1:
         yield f"sources {', '.join(source.path for source in spec.sources)}"
     for environment in spec.environments:

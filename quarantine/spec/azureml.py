@@ -3,9 +3,11 @@
 Read by the schema of Azure ML's own client (azure-ai-ml): an environment has an `image` or a `build` context, and with an
 image a `conda_file`. What those lead to becomes a part of the spec, each read by the reader of its format; what is only
 named (`azureml:NAME:VERSION`) stays a name, for an allowlist to know; what is elsewhere or not filled in is listed as
-unverifiable with its line. Keys that have nothing to do with the environment are not looked at.
+unverifiable with its line. Of a job's command and its variables only that counts which changes the environment while it
+runs. Keys that have nothing to do with the environment are not looked at.
 """
 
+import difflib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -45,6 +47,17 @@ _ENVIRONMENT_KEYS = frozenset(
     | {"id", "creation_context", "latest_version", "auto_delete_setting", "intellectual_property", "resourceGroup"}
 )
 _CONDA_KEYS = frozenset({"channels", "dependencies"})
+_EXPECTED_KEYS = (
+    "name",
+    "version",
+    "image",
+    "build",
+    "conda_file",
+    "description",
+    "tags",
+    "os_type",
+    "inference_config",
+)
 _BUILD_KEYS = frozenset({"path", "dockerfile_path"})
 # where other jobs, components and environments stand within one
 _NESTED = ("component", "trial", "task", "create_job", "body")
@@ -136,12 +149,13 @@ class _Reader:
     environments: int = 0
     includes: int = 0
 
-    def spec(self, scope: _Scope, format_: str, found: _Found) -> EnvironmentSpec:
+    def spec(self, scope: _Scope, format_: str, found: _Found, name: str = "") -> EnvironmentSpec:
         """The spec of what was found."""
         digest = hashlib.sha256(self.files[scope.path]).hexdigest()
         return EnvironmentSpec(
             file=scope.path,
             format=format_,
+            name=name,
             images=tuple(found.images),
             curated=tuple(found.curated),
             directives=tuple(found.directives),
@@ -154,6 +168,13 @@ class _Reader:
 
     def asset(self, scope: _Scope, value: Mapping[str, object], at: tuple[Step, ...]) -> None:
         """Adds the environments of a job, component, deployment or schedule, and of those within it."""
+        if value.get("command") is not None:
+            self._command(scope, value["command"], (*at, "command"))
+        if "environment_variables" in value:
+            from quarantine.spec.conda_environment import redirecting_variables  # noqa: PLC0415  # most jobs have none
+
+            path = (*at, "environment_variables")
+            scope.found.directives += redirecting_variables(scope.path, scope.document, path, self.problems)
         if "environment" in value:
             self._environment_of(scope, value["environment"], (*at, "environment"))
         jobs = mapping(value.get("jobs"))
@@ -181,6 +202,26 @@ class _Reader:
                 self.asset(included, inner, ())
                 if not included.found.empty:
                     scope.found.parts.append(self.spec(included, f"azureml-{_kind(inner)}", included.found))
+
+    def _command(self, scope: _Scope, value: object, at: tuple[Step, ...]) -> None:
+        """What a job's command installs while it runs."""
+        if not isinstance(value, str):
+            self._problem(scope, at, "command: expected the text of a command")
+            return
+        from quarantine.spec.conda_environment import redirects  # noqa: PLC0415
+        from quarantine.spec.dockerfile_findings import shown  # noqa: PLC0415  # files of environments have no command
+        from quarantine.spec.job_command import read_command  # noqa: PLC0415
+
+        found = read_command(value)
+        location = scope.at(at)
+        scope.found.unverifiable += [
+            Unverifiable(location=location, what=f"{at[-1]}: {shown(text)}", why=why) for text, why in found.commands
+        ]
+        scope.found.directives += [
+            Directive(option="environment-variable", text=f"{redact(name)[:100]} is set", location=location)
+            for name in found.variables
+            if redirects(name)
+        ]
 
     def _environment_of(self, scope: _Scope, value: object, at: tuple[Step, ...]) -> None:
         """What stands behind an `environment:` key."""
@@ -245,7 +286,9 @@ class _Reader:
                 self._problem(own, (*at, "conda_file"), message)
             else:
                 self._conda_file(own, value["conda_file"], (*at, "conda_file"))
-        return self.spec(own, "azureml-environment", found)
+        name = value.get("name")
+        called = name if isinstance(name, str) and re.fullmatch(_WORD, name) else ""
+        return self.spec(own, "azureml-environment", found, called)
 
     def _check_keys(self, scope: _Scope, value: Mapping[str, object], at: tuple[Step, ...]) -> None:
         for key in value:
@@ -253,7 +296,7 @@ class _Reader:
                 message = f"{key!a} in an Azure ML environment: it belongs into the conda file, under conda_file"
                 self._problem(scope, (*at, key), message)
             elif key not in _ENVIRONMENT_KEYS:
-                self._problem(scope, (*at, key), f"unknown key {quote(key)} in an Azure ML environment")
+                self._problem(scope, (*at, key), _unknown(key))
         system = value.get("os_type")
         if system is not None and str(system).lower() not in {"linux", "windows"}:
             self._problem(scope, (*at, "os_type"), f"os_type {quote(str(system))}: expected linux or windows")
@@ -369,11 +412,20 @@ class _Reader:
         )
 
     def _unverifiable(self, scope: _Scope, at: tuple[Step, ...], value: str, why: str) -> None:
-        what = f"{at[-1]}: {quote(value)[1:-1]}"
+        # in a name that is registered with Azure ML no login stands before the "@"
+        shown = value if value.startswith("azureml:") and _NAMED.fullmatch(value) else quote(value)[1:-1]
+        what = f"{at[-1]}: {shown}"
         scope.found.unverifiable.append(Unverifiable(location=scope.at(at), what=what, why=why))
 
     def _problem(self, scope: _Scope, at: tuple[Step, ...], message: str) -> None:
         self.problems.add(scope.path, scope.document.line(at), message)
+
+
+def _unknown(key: str) -> str:
+    """What to say of a key that no Azure ML environment has."""
+    near = difflib.get_close_matches(key[:40].lower(), sorted(_ENVIRONMENT_KEYS), n=1, cutoff=0.75)
+    hint = f"did you mean `{near[0]}`?" if near else f"expected {', '.join(_EXPECTED_KEYS)}"
+    return f"unknown key {quote(key)} in an Azure ML environment: {hint}"
 
 
 def _is_path(value: str) -> bool:

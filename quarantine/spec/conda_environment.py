@@ -32,7 +32,7 @@ from quarantine.spec.options import Effect, Option, effect
 from quarantine.spec.redact import redact
 from quarantine.spec.text import MAX_REQUIREMENTS, Problems, quote
 
-__all__ = ["pip_lines", "read", "read_at"]
+__all__ = ["pip_lines", "read", "read_at", "redirecting_variables", "redirects"]
 
 Path = tuple[Step, ...]
 MAX_CHANNELS = 64
@@ -50,6 +50,8 @@ _SETTINGS = frozenset(
     }
 )  # fmt: skip
 _KEEPS_ORIGINS = frozenset({Effect.HARMLESS, Effect.HASH, Effect.REQUIRE_HASHES})
+# a name that every tool takes; conda itself takes more
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _PINNED = re.compile(r"==[0-9a-z!._+-]+")
 
 
@@ -72,7 +74,8 @@ def read_at(path: str, files: Mapping[str, bytes], document: Document, at: Path)
     reader.keys(value)
     channels = reader.channels(value.get("channels"))
     specs, pip = reader.dependencies(value)
-    variables = reader.variables(value.get("variables"))
+    variables = redirecting_variables(path, document, (*at, "variables"), problems)
+    name = value.get("name")
     lines = () if pip is None else pip_lines(path, document, pip, problems)
     spec = EnvironmentSpec(file=path, format="conda-environment")
     try:
@@ -88,6 +91,7 @@ def read_at(path: str, files: Mapping[str, bytes], document: Document, at: Path)
     return msgspec.structs.replace(
         answer,
         format="conda-environment",
+        name=name if isinstance(name, str) and _NAME.fullmatch(name) else "",
         conda=CondaSection(
             channels=channels,
             specs=specs,
@@ -115,6 +119,35 @@ def pip_lines(path: str, document: Document, at: Path, problems: Problems) -> Se
         else:
             lines.append((line, item))
     return lines
+
+
+def redirecting_variables(path: str, document: Document, at: Path, problems: Problems) -> tuple[Directive, ...]:
+    """The environment variables of a mapping that an installer would obey, without their values; others do no harm."""
+    value = _at(document, at)
+    if not isinstance(value, dict):
+        if value is not None:
+            problems.add(path, document.line(at), f"{_kind(value)} as `{at[-1]}`: expected a mapping")
+        return ()
+    return tuple(
+        Directive(
+            option="environment-variable",
+            text=f"{redact(name)[:100]} is set",
+            location=Location(file=path, line=document.line((*at, name))),
+        )
+        for name in value
+        if redirects(name)
+    )
+
+
+def redirects(variable: str) -> bool:
+    """Whether an installer takes the variable for an option that the policy judges (pip: PIP_INDEX_URL)."""
+    prefix, _, option = variable.partition("_")
+    if prefix != "PIP" or variable in _SETTINGS:
+        return variable in _SETTINGS
+    try:
+        return effect(Option(name=f"--{option.lower().replace('_', '-')}")) not in _KEEPS_ORIGINS
+    except KeyError:
+        return False
 
 
 class _Reader:
@@ -212,18 +245,6 @@ class _Reader:
         except ValueError as error:
             self._problem(path, str(error))
 
-    def variables(self, value: object) -> tuple[Directive, ...]:
-        """The environment variables that an installer would obey, without their values; others do no harm."""
-        if not isinstance(value, dict):
-            if value is not None:
-                self._problem(("variables",), f"{_kind(value)} as `variables`: expected a mapping")
-            return ()
-        return tuple(
-            Directive(option="environment-variable", text=f"{redact(name)[:100]} is set", location=self._location(path))
-            for name, path in ((name, ("variables", name)) for name in value)
-            if _redirects(name)
-        )
-
     def _location(self, path: Path) -> Location:
         return Location(file=self._file, line=self._document.line((*self._at, *path)))
 
@@ -266,17 +287,6 @@ def _is_pinned(spec: MatchSpec) -> bool:
         and "*" not in spec.build
         and _PINNED.fullmatch(spec.version) is not None
     )
-
-
-def _redirects(variable: str) -> bool:
-    """Whether an installer takes the variable for an option that the policy judges (pip: PIP_INDEX_URL)."""
-    prefix, _, option = variable.partition("_")
-    if prefix != "PIP" or variable in _SETTINGS:
-        return variable in _SETTINGS
-    try:
-        return effect(Option(name=f"--{option.lower().replace('_', '-')}")) not in _KEEPS_ORIGINS
-    except KeyError:
-        return False
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

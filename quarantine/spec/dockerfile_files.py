@@ -154,8 +154,8 @@ class _Tracer:
         guesses: list[Traced] = []
         for layer in layers:
             # what is written to one name of a thing is in its others, in whatever order
-            if isinstance(layer, Written) and layer.links and (linked := self._written(path, layer)) is not None:
-                return linked
+            if isinstance(layer, Written) and layer.links and self._written(path, layer) is not None:
+                return Untraced(f"line {layer.line} gives it, or a folder above it, another name")
         for layer in reversed(layers):
             self.steps += 1
             if self.steps > MAX_STEPS:

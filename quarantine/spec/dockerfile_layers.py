@@ -30,6 +30,7 @@ from quarantine.spec.shell import docker_text
 __all__ = ["Layers"]
 
 MAX_SEARCHES = 2000
+LAYERS_A_SEARCH = 100
 _OF_IMAGE = "it comes out of the image"
 
 
@@ -51,13 +52,17 @@ class Layers:
 
     def find(self, path: str) -> Traced | Inline | Untraced | None:
         """What a path stands for now, None where nothing is known to have put it there."""
-        self.findings.searches += 1
-        if self.findings.searches > MAX_SEARCHES:
+        if self._is_spent(1):
             return Untraced("the file names more files than are traced")
         prefix = f"{self.context}/" if self.context else ""
         known = {name[len(prefix) :] for name in self.findings.files if name.startswith(prefix)}
         layers = [*self.stage.layers[: self.before], *self.mounts, *self.stage.layers[self.before :]]
         return trace(path, layers, [stage.layers for stage in self.stages], known, self.is_file)
+
+    def _is_spent(self, cost: int) -> bool:
+        """Whether more was looked for than any Dockerfile needs, with this."""
+        self.findings.searches += cost
+        return self.findings.searches > MAX_SEARCHES
 
     def is_file(self, source: str) -> bool:
         """Whether a source is a file and no folder or archive: one with a text's name is asked for."""
@@ -78,7 +83,12 @@ class Layers:
         since = layers[last].line if last >= 0 else 0
         lists = tuple(self._lists())
         for at, name, folder in lists:
-            filled = at > since and next((layer.line for layer in layers if self._may_put(layer, folder)), None)
+            if at <= since:
+                continue
+            if self._is_spent(len(layers) // LAYERS_A_SEARCH):
+                self.findings.unread(line, "RUN", "the file names more files and folders than are looked at")
+                break
+            filled = next((layer.line for layer in layers if self._may_put(layer, folder)), None)
             if filled:
                 why = f"line {filled} may put something into {folder}, where it makes commands look"
                 self.findings.unread(at, f"{name}={folder}", why)
@@ -115,7 +125,9 @@ class Layers:
         if copied.stage is None:
             return not copied.why.startswith(_OF_IMAGE)
         layers = self.stages[copied.stage].layers
-        return any(may_fill(layer, f"/{source_in_context(s)}") for layer in layers for s in copied.sources)
+        return self._is_spent(len(layers) // LAYERS_A_SEARCH) or any(
+            may_fill(layer, f"/{source_in_context(s)}") for layer in layers for s in copied.sources
+        )
 
     def _may_be_folder(self, copied: Copied) -> bool:
         if copied.text is not None:

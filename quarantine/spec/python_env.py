@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 
 import msgspec
-from packaging.specifiers import SpecifierSet
 
 from quarantine.document import Document
 from quarantine.errors import SpecError
@@ -20,13 +19,13 @@ from quarantine.spec.text import Problems, quote
 __all__ = ["read"]
 
 _KEYS = ("python", "build_dependencies", "dependencies")
-_PYTHON = re.compile(r"3\.[0-9]{1,2}(?:\.[0-9]{1,3})?")
+_PYTHON = re.compile(r"3\.([0-9]{1,2})(?:\.[0-9]{1,3})?")
 
 
 def read(path: str, files: Mapping[str, bytes], document: Document) -> EnvironmentSpec | Needs:
     """What a python_env.yaml and all that it includes ask for, or the files that are still needed.
 
-    Any patch release of its Python will do, since targets name none. Raises SpecError with every problem of all files
+    Its Python counts instead of the target's; any patch release of it will do, since targets name none. Raises SpecError with every problem of all files
     together.
     """
     problems = Problems()
@@ -54,21 +53,21 @@ def read(path: str, files: Mapping[str, bytes], document: Document) -> Environme
     return msgspec.structs.replace(
         answer,
         format="python-env",
-        requires_python=python,
+        python=python,
         sources=(own, *(source for source in answer.sources if source != own)),
     )
 
 
-def _python(path: str, document: Document, value: object, problems: Problems) -> SpecifierSet:
-    """The versions of Python that will do; any where none is named."""
+def _python(path: str, document: Document, value: object, problems: Problems) -> str | None:
+    """The minor version of Python that the file brings, None where it names none."""
     if value is None:
-        return SpecifierSet()
+        return None
     line = document.line(("python",))
     if isinstance(value, float):
         problems.add(path, line, f"python is the number {value}: put it in quotes, since YAML reads 3.10 as 3.1")
-    elif not isinstance(value, str) or not _PYTHON.fullmatch(value):
-        found = quote(value) if isinstance(value, str) else "no text"
-        problems.add(path, line, f"python is {found}: expected a version like 3.10.14")
+    elif not isinstance(value, str) or not (found := _PYTHON.fullmatch(value)):
+        shown = quote(value) if isinstance(value, str) else "no text"
+        problems.add(path, line, f"python is {shown}: expected a version like 3.10.14")
     else:
-        return SpecifierSet(f"=={value.rpartition('.')[0] if value.count('.') > 1 else value}.*")
-    return SpecifierSet()
+        return f"3.{int(found[1])}"
+    return None

