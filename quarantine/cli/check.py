@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-WRITTEN = b"# Written by quarantine"
 _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
 
 
@@ -172,7 +171,7 @@ def _target(text: str) -> "Target":
 
 
 def _lock(text: str, specs: tuple[Path, ...]) -> "Lock":
-    from quarantine.pipeline.lock import AZUREML_FILES, Lock, LockKind  # noqa: PLC0415
+    from quarantine.pipeline.lock import Lock, LockKind  # noqa: PLC0415
 
     if len(specs) > 1:
         raise UsageError("--lock writes the lock of one environment: check one file at a time")
@@ -183,10 +182,8 @@ def _lock(text: str, specs: tuple[Path, ...]) -> "Lock":
             raise UsageError(f"--lock {text!a}: there is no folder {str(path.parent)!a}")
         if path.exists() and not path.is_dir():
             raise UsageError(f"--lock {text!a}: expected a folder, which is made if it isn't there")
-        there = sorted(path.iterdir()) if path.is_dir() else []
-        if not all(entry.name in AZUREML_FILES and _is_ours(entry) for entry in there) or os.path.realpath(
-            specs[0]
-        ).startswith(os.path.realpath(path) + os.sep):
+        inside = os.path.realpath(specs[0]).startswith(os.path.realpath(path) + os.sep)
+        if inside or (path.is_dir() and not all(map(_is_ours, path.iterdir()))):
             raise UsageError(f"--lock {text!a}: the folder holds other files: name a new one, or an empty one")
         return Lock(kind=LockKind.AZUREML, path=path)
     lock = Path(text)
@@ -210,9 +207,16 @@ def _has_image(result: "CheckResult") -> bool:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a file of the folder is of an earlier lock, and not somebody's own."""
-    with file.open("rb") as stream:
-        return stream.read(len(WRITTEN)) == WRITTEN
+    """Whether something in the folder is a file of an earlier lock, and not somebody's own."""
+    from quarantine.pipeline.lock import AZUREML_FILES, AZUREML_HEAD  # noqa: PLC0415
+
+    if file.name not in AZUREML_FILES or not file.is_file():
+        return False
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(AZUREML_HEAD)) == AZUREML_HEAD
+    except OSError:
+        return False
 
 
 def _list(session: Session, specs: tuple[Path, ...], context: Path | None) -> int:

@@ -16,6 +16,7 @@ from quarantine.archive.metadata import parse_metadata
 from quarantine.errors import UpstreamError
 from quarantine.model import (
     CondaRecord,
+    Digest,
     Ecosystem,
     EnvironmentSpec,
     Item,
@@ -140,6 +141,17 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
             self.failures[request.channels] = error
             raise
 
+    def _unsolvable(
+        self, failed: CondaFailed, spec: EnvironmentSpec, specs: Sequence[MatchSpec], target: Target
+    ) -> Outcome:
+        return Outcome(
+            rule="resolution",
+            kind=OutcomeKind.FAIL,
+            message=f"conda finds no solution of {spec.file} on {target}: {failed.explanation}",
+            evidence=(("explanation", failed.explanation),),
+            location=next((s.location for s in specs if s.name in failed.explanation.split()), None),
+        )
+
     def _elsewhere(self, wanted: MatchSpec, record: CondaRecord) -> str:
         """What speaks against a package that the file wants from another channel than it was found in."""
         upstream = None if wanted.channel is None else upstream_of_channel(self.stage.policy, wanted.channel)
@@ -163,14 +175,7 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
             for wanted in specs
             if wanted.name in failed.not_found
         )
-        outcome = Outcome(
-            rule="resolution",
-            kind=OutcomeKind.FAIL,
-            message=f"conda finds no solution of {spec.file} on {target}: {failed.explanation}",
-            evidence=(("explanation", failed.explanation),),
-            location=next((s.location for s in specs if s.name in failed.explanation.split()), None),
-        )
-        return Plan(items=missing, outcomes=(outcome,))
+        return Plan(items=missing, outcomes=(self._unsolvable(failed, spec, specs, target),))
 
     # --- locked -------------------------------------------------------------------------------------------------------
 
@@ -185,7 +190,10 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
             )
             outcome = Outcome(rule="resolution", kind=OutcomeKind.FAIL, message=message)
             return CondaPlan(plan=Plan(items=(), outcomes=(outcome,)), target=target, held={})
-        wanted = {p.name: frozenset(q.sha256 for q in chosen if q.name == p.name and q.sha256) for p in chosen}
+        wanted: dict[str, frozenset[Digest]] = {}
+        for package in chosen:
+            pinned = frozenset() if package.sha256 is None else frozenset({package.sha256})
+            wanted[package.name] = wanted.get(package.name, frozenset()) | pinned
         self.tell(f"looking up {len(wanted)} conda packages")
         listed = self.solver.listed(wanted, target, self.tell)
         found = {p: _record(p, listed[p.name]) for p in chosen}
@@ -226,15 +234,17 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
         """Where a pinned environment.yml would get other files than those it pins: conda drops sha256 and md5 of a spec."""
         specs = () if spec.conda is None else spec.conda.specs
         bare = tuple(msgspec.structs.replace(s, sha256=None, md5="") for s in specs if s.reference is None)
-        answer = self.solver.solve(CondaRequest(channels=self._channels(spec), specs=bare, target=target), self.tell)
+        answer = self._asked(CondaRequest(channels=self._channels(spec), specs=bare, target=target))
         if isinstance(answer, CondaFailed):
-            return self._unsolved(answer, spec, specs, target, 0).outcomes
+            return (self._unsolvable(answer, spec, specs, target),)
         by_name = {package.name: package for package in pinned}
         found: list[Outcome] = []
         for record in sorted(answer.records, key=lambda r: r.name):
             package = by_name.get(record.name)
-            needing = {r.name for r in answer.records if record.name in _needed(r)}
+            place = None if package is None else package.location
             if package is None:
+                needing = {r.name for r in answer.records if record.name in _needed(r)}
+                place = next((p.location for p in pinned if p.name in needing), None)
                 why = f"{spec.file} doesn't pin {record.name}, which it needs: conda would take any version"
             elif record.sha256 != package.sha256:
                 why = f"{spec.file} pins other bytes of {record.name} than conda would take: {record.url}"
@@ -248,9 +258,7 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
                     rule="locked",
                     kind=OutcomeKind.FAIL,
                     message=f"{why}: lock the environment again, or build from a conda-lock.yml",
-                    location=next(
-                        (p.location for p in pinned if p is package or (package is None and p.name in needing)), None
-                    ),
+                    location=place,
                 )
             )
         return tuple(found)

@@ -9,11 +9,12 @@ import msgspec
 from quarantine.errors import UsageError
 from quarantine.model import CheckResult, EnvironmentSpec, Target
 
-__all__ = ["AZUREML_FILES", "Lock", "LockKind", "fits", "lock_files"]
-
+__all__ = ["AZUREML_FILES", "AZUREML_HEAD", "Lock", "LockKind", "fits", "lock_files"]
 
 AZUREML_FILES = frozenset({"environment.yaml", "conda.yml"})
 """What the folder for Azure ML holds."""
+AZUREML_HEAD = b"# Written by quarantine"
+"""How each of its files begins, by which it is told from somebody's own."""
 
 
 class LockKind(StrEnum):

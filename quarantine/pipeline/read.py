@@ -37,7 +37,8 @@ def read_specs(
     """What every file asks for, in the order given; of a folder, every environment file below it.
 
     SpecError with the problems of all files that were named together. A file that was only found in a folder and can't
-    be read is a spec that says so, and with `keep_unreadable` one that was named is too. `context` is the folder that Dockerfiles copy from, each one's own where it is None.
+    be read is a spec that says so, and with `keep_unreadable` one that was named is too. `context` is the folder that
+    Dockerfiles copy from, each one's own where it is None.
     """
     specs: list[EnvironmentSpec] = []
     problems: list[Problem] = []

@@ -32,7 +32,7 @@ from quarantine.spec.options import Effect, Option, effect
 from quarantine.spec.redact import redact
 from quarantine.spec.text import MAX_REQUIREMENTS, Problems, quote
 
-__all__ = ["pip_lines", "read", "read_at", "redirecting_variables", "redirects"]
+__all__ = ["installed_by_pip", "pip_lines", "read", "read_at", "redirecting_variables", "redirects"]
 
 Path = tuple[Step, ...]
 MAX_CHANNELS = 64
@@ -77,16 +77,9 @@ def read_at(path: str, files: Mapping[str, bytes], document: Document, at: Path)
     variables = redirecting_variables(path, document, (*at, "variables"), problems)
     name = value.get("name")
     lines = () if pip is None else pip_lines(path, document, pip, problems)
-    spec = EnvironmentSpec(file=path, format="conda-environment")
-    try:
-        answer = requirements.read_lines(path, lines, files) if lines else spec
-    except SpecError as error:
-        problems.extend(error)
-        answer = spec
+    answer = installed_by_pip(path, lines, files, problems)
     if isinstance(answer, Needs):
         return answer
-    problems.check()
-    own = SourceFile(path=path, sha256=hashlib.sha256(files[path]).hexdigest())
     hashed = answer.locked is not None or not answer.requirements
     return msgspec.structs.replace(
         answer,
@@ -99,7 +92,6 @@ def read_at(path: str, files: Mapping[str, bytes], document: Document, at: Path)
             locked=_locked(specs, channels) if hashed and _only_named(value.get("channels")) else None,
         ),
         directives=(*reader.directives, *variables, *answer.directives),
-        sources=(own, *(source for source in answer.sources if source != own)),
     )
 
 
@@ -119,6 +111,26 @@ def pip_lines(path: str, document: Document, at: Path, problems: Problems) -> Se
         else:
             lines.append((line, item))
     return lines
+
+
+def installed_by_pip(
+    path: str, lines: Sequence[tuple[int, str]], files: Mapping[str, bytes], problems: Problems
+) -> EnvironmentSpec | Needs:
+    """What requirement lines of the file ask for, the file itself first among the sources, or the files still needed.
+
+    Raises SpecError with these lines' problems and all that were found before them.
+    """
+    empty = EnvironmentSpec(file=path, format="requirements")
+    try:
+        answer = requirements.read_lines(path, lines, files) if lines else empty
+    except SpecError as error:
+        problems.extend(error)
+        answer = empty
+    if isinstance(answer, Needs):
+        return answer
+    problems.check()
+    own = SourceFile(path=path, sha256=hashlib.sha256(files[path]).hexdigest())
+    return msgspec.structs.replace(answer, sources=(own, *(source for source in answer.sources if source != own)))
 
 
 def redirecting_variables(path: str, document: Document, at: Path, problems: Problems) -> tuple[Directive, ...]:

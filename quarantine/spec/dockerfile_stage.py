@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from quarantine.spec.dockerfile_commands import INSTALLERS, environment_effect
 from quarantine.spec.dockerfile_files import Layer
 from quarantine.spec.dockerfile_findings import Findings
+from quarantine.spec.dockerfile_places import CONFIGURATION
 from quarantine.spec.shell_words import Field, Missing
 
 __all__ = ["PIP", "PYTHON", "Stage", "is_installer", "judge_configuration", "judge_variable", "value_of"]
@@ -16,9 +17,6 @@ PYTHON = re.compile(r"python(?:3(?:\.\d{1,2})?)?")
 # what is no name is a function to bash
 _OF_SHELL = re.compile(
     r"IFS|PS[0-4]|CDPATH|SHELLOPTS|BASHOPTS|BASH_(?!ENV$).*|POSIXLY_CORRECT|GLOBIGNORE|EXECIGNORE|.*[^A-Za-z0-9_.-].*"
-)
-_CONFIGURATION = frozenset(
-    {"pip.conf", "pip.ini", ".condarc", "condarc", ".mambarc", "mambarc", "uv.toml", ".pydistutils.cfg"}
 )
 
 
@@ -56,7 +54,7 @@ class Stage:
 
 def judge_configuration(path: str, line: int, findings: Findings) -> bool:
     """Whether a file is put where installers look for their configuration; it is kept then."""
-    if path.rpartition("/")[2] not in _CONFIGURATION:
+    if path.rpartition("/")[2] not in CONFIGURATION:
         return False
     findings.directive(line, "configuration-file", path)
     return True

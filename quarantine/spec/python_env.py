@@ -3,17 +3,14 @@
 Both lists are judged together: what builds the environment is installed in it.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 
 import msgspec
 
 from quarantine.document import Document
-from quarantine.errors import SpecError
-from quarantine.model import EnvironmentSpec, Needs, SourceFile
-from quarantine.spec import requirements
-from quarantine.spec.conda_environment import pip_lines
+from quarantine.model import EnvironmentSpec, Needs
+from quarantine.spec.conda_environment import installed_by_pip, pip_lines
 from quarantine.spec.text import Problems, quote
 
 __all__ = ["read"]
@@ -25,8 +22,8 @@ _PYTHON = re.compile(r"3\.([0-9]{1,2})(?:\.[0-9]{1,3})?")
 def read(path: str, files: Mapping[str, bytes], document: Document) -> EnvironmentSpec | Needs:
     """What a python_env.yaml and all that it includes ask for, or the files that are still needed.
 
-    Its Python counts instead of the target's; any patch release of it will do, since targets name none. Raises SpecError with every problem of all files
-    together.
+    Its Python counts instead of the target's; any patch release of it will do, since targets name none. Raises SpecError
+    with every problem of all files together.
     """
     problems = Problems()
     value = document.value
@@ -40,22 +37,10 @@ def read(path: str, files: Mapping[str, bytes], document: Document) -> Environme
     lines = [line for key in _KEYS[1:] for line in pip_lines(path, document, (key,), problems)]
     if not lines and not problems:
         problems.add(path, 1, "no requirements found")
-    spec = EnvironmentSpec(file=path, format="python-env")
-    try:
-        answer = requirements.read_lines(path, lines, files) if lines else spec
-    except SpecError as error:
-        problems.extend(error)
-        answer = spec
+    answer = installed_by_pip(path, lines, files, problems)
     if isinstance(answer, Needs):
         return answer
-    problems.check()
-    own = SourceFile(path=path, sha256=hashlib.sha256(files[path]).hexdigest())
-    return msgspec.structs.replace(
-        answer,
-        format="python-env",
-        python=python,
-        sources=(own, *(source for source in answer.sources if source != own)),
-    )
+    return msgspec.structs.replace(answer, format="python-env", python=python)
 
 
 def _python(path: str, document: Document, value: object, problems: Problems) -> str | None:

@@ -1,5 +1,6 @@
 """Conda environments through the command line: one verdict over channels, what their packages hold, and pip."""
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from channels import CondaChannel, distribution
 from house import NOW, House, Ran
 from osv_records import before
+from registries import docker_registry, made_image
 
 FLAW = before("PYSEC-2018-28", "requests", "2.20.0", aliases=["CVE-2018-18074"], severity=[
     {"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}
@@ -277,6 +279,43 @@ def test_a_lock_for_azure_ml_is_of_one_environment_and_replaces_nothing_that_was
     home.write("build/conda.yml", "channels: [acme, nodefaults]\ndependencies: [libacme]\n")
     home.write("one.yaml", f"name: x\nimage: {image}:1\nconda_file: build/conda.yml\n")
     ran = home.run("check", "one.yaml", "--lock", "azureml=build")
+    assert (ran.status, ran.err) == (
+        2,
+        "error: --lock 'azureml=build': the folder holds other files: name a new one, or an empty one\n",
+    )
+
+
+@pytest.mark.parametrize("stranger", ["own file", "folder", "pipe", "another name"])
+def test_a_lock_for_azure_ml_takes_the_place_of_its_own_files_alone(
+    home: House, channel: CondaChannel, stranger: str
+) -> None:
+    """It is written again over an earlier one; whatever else stands there is left as it is, and nothing waits for it."""
+    made = made_image()
+    home.lists = {
+        "mar.yaml": "version: 1\nallow: [{name: a/*, owner: o, reason: r, added: 2026-01-01, expires: 2027-06-01}]\n"
+    }
+    with docker_registry(home.folder / "registry") as registry:
+        registry.push("a/base", made, "1")
+        home.others = [f"{{name: mar, type: oci, url: '{registry.url}', mode: curated, entries: mar.yaml}}"]
+        home.settle()
+        home.write("conda.yaml", "channels: [acme, nodefaults]\ndependencies: [libacme]\n")
+        home.write("environment.yaml", f"name: scoring\nimage: {registry.host}/a/base:1\nconda_file: conda.yaml\n")
+        for minute in (1, 2):
+            ran = home.check("environment.yaml", "--lock", "azureml=build", now=NOW.replace(minute=minute))
+            assert ran.status == 0, ran.out
+    assert "name: scoring\n" in (home.folder / "build" / "conda.yml").read_text()
+    there = home.folder / "build" / "conda.yml"
+    there.unlink()
+    match stranger:
+        case "own file":
+            there.write_text("name: mine\n")
+        case "folder":
+            there.mkdir()
+        case "pipe":
+            os.mkfifo(there)
+        case _:
+            (home.folder / "build" / "notes.txt").write_text("mine\n")
+    ran = home.run("check", "environment.yaml", "--lock", "azureml=build")
     assert (ran.status, ran.err) == (
         2,
         "error: --lock 'azureml=build': the folder holds other files: name a new one, or an empty one\n",
