@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fakes_advisories import FakeAdvisories
 from osv_records import KNOWN_FLAW, KNOWN_MALWARE, OsvService, before, bundle, listed
+from parts import missing
 
 from quarantine.adapters.osv import OsvDatabase, sync
 from quarantine.adapters.pip_audit import PipAudit
@@ -31,7 +32,7 @@ def _database(folder: Path, _: ExitStack) -> AdvisoryService:
 
 def _pip_audit(_: Path, stack: ExitStack) -> AdvisoryService:
     if find_spec("pip_audit") is None:
-        pytest.skip("pip-audit is missing: pip install 'quarantine[pip-audit]'")
+        missing("pip-audit is missing: pip install 'quarantine[pip-audit]'")
     answers = {("known", "1.0"): [FLAW, OTHER], ("known", "1.7"): [FLAW]}
     service = stack.enter_context(OsvService(listed(answers)))
     return PipAudit(now=NOW, service_url=service.url)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from house import NOW, House
 from osv_records import OsvService, before, bundle, listed
+from parts import missing
 from servers import Answer, WebServer
 
 ROOT = Path(__file__).parents[2]
@@ -429,9 +430,10 @@ def test_offline_asks_nobody(home: House) -> None:
     assert len(home.index.asked) == asked
 
 
-@pytest.mark.skipif(find_spec("pip_audit") is None, reason="pip-audit is missing: pip install 'quarantine[pip-audit]'")
 def test_pip_audit_is_a_live_source(home: House) -> None:
     """No database is needed then: what its service knows is judged, and its silence counts if it knows anything."""
+    if find_spec("pip_audit") is None:
+        missing("pip-audit is missing: pip install 'quarantine[pip-audit]'")
     home.index.add("app", "1.0")
     home.index.add("lib", "1.0")
     home.write("requirements.txt", "app\nlib\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import missing
 
 from quarantine.errors import SpecError
 from quarantine.model import EnvironmentSpec, Needs
@@ -155,7 +156,7 @@ def test_what_a_real_shell_installs_is_read_or_listed(program: str, folder: Path
     """Every `pip install` that a shell really runs is a part with those very words, or something is listed or refused."""
     path = shutil.which(program)
     if path is None:
-        pytest.skip(f"no {program} on this machine: apt-get install {program}")
+        missing(f"no {program} on this machine: apt-get install {program}")
     calls, unsure = _read(script)
 
     missed = [call for call in _really_run(script, path, folder) if sorted(call[1:]) not in calls]
