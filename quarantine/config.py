@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,9 @@ from quarantine.model import Target, is_loopback
 
 __all__ = [
     "Environment",
+    "IdentitySettings",
+    "NotifyChannel",
+    "RemoteStore",
     "Secret",
     "Settings",
     "default_settings",
@@ -33,9 +36,39 @@ __all__ = [
 ]
 
 CONFIG_NAME = "quarantine.yaml"
+LOCAL_STORE = ".quarantine"
 MAX_CONFIG_BYTES = 1024 * 1024
 OSV_EXPORT = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?")
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+# a container's name has at most 63 characters, and no two hyphens in a row
+_PREFIX = re.compile(r"(?=.{0,24}\Z)(?:[a-z0-9](?:-?[a-z0-9])*-?)?")
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+ENTRA_AUTHORITY = "https://login.microsoftonline.com"
+# kind of identity -> (the keys that it needs, those that it may have)
+_OF_KIND = {
+    "local": (frozenset[str](), frozenset[str]()),
+    "entra": (frozenset({"audience", "tenant"}), frozenset({"authority", "token"})),
+    "oidc": (frozenset({"audience", "issuer"}), frozenset({"token", "subject_claim", "service_connection"})),
+}
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_IDENTITY_FORMS = {
+    "audience": re.compile(r"[!-~]{1,256}"),
+    "tenant": _UUID,
+    "token": _VARIABLE,
+    "subject_claim": re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"),
+    "service_connection": _UUID,
+}
+_IDENTITY_EXAMPLES = {
+    "authority": ENTRA_AUTHORITY,
+    "issuer": GITHUB_ISSUER,
+    "audience": "the id of an application, or a URL like api://quarantine",
+    "tenant": "the directory's id, like 00000000-0000-0000-0000-000000000000",
+    "token": "env:NAME, the variable that has the token",
+    "subject_claim": "the name of a claim, like sub",
+    "service_connection": "its id, like 00000000-0000-0000-0000-000000000000",
+}
+_Wrong = Callable[[tuple[str | int, ...], str], None]
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
@@ -53,6 +86,22 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(***)"
+
+
+class RemoteStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A store in an Azure storage account, as `quarantine.yaml` names it: one of `account` and `connection`.
+
+    With `account` the identity of whoever runs this is used; `connection` is `env:` and the name of the variable that
+    holds a connection string, which is never in a value of ours. `prefix` begins the names of all containers.
+    """
+
+    account: Annotated[
+        str | None, msgspec.Meta(description="the account's URL, like https://NAME.blob.core.windows.net")
+    ] = None
+    connection: Annotated[
+        str | None, msgspec.Meta(description="env:NAME, the variable that holds a connection string")
+    ] = None
+    prefix: Annotated[str, msgspec.Meta(description="what the names of its containers begin with, like ml-")] = ""
 
 
 class _Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,11 +129,40 @@ class _Resolver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page_cache_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 600
 
 
+class _Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: Annotated[
+        Literal["local", "entra", "oidc"],
+        msgspec.Meta(description="who is asking, and who proves it: nobody, Microsoft Entra, or a CI system's token"),
+    ] = "local"
+    audience: Annotated[str | None, msgspec.Meta(description="what tokens must be for, to the letter")] = None
+    tenant: Annotated[str | None, msgspec.Meta(description="entra: the id of the directory")] = None
+    authority: Annotated[str | None, msgspec.Meta(description="entra: the login host's URL, of a sovereign cloud")] = (
+        None
+    )
+    issuer: Annotated[str | None, msgspec.Meta(description="oidc: who signs the tokens, to the letter")] = None
+    token: Annotated[
+        str | None, msgspec.Meta(description="env:NAME: the variable that has the token; else it is asked for")
+    ] = None
+    subject_claim: Annotated[
+        str | None, msgspec.Meta(description="oidc: the claim that tells who it is; actor_id for GitHub, else sub")
+    ] = None
+    service_connection: Annotated[
+        str | None, msgspec.Meta(description="oidc in Azure Pipelines: the id of the service connection to speak for")
+    ] = None
+
+
+class _Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(description="what records call the channel")]
+    url: Annotated[str, msgspec.Meta(description="env:NAME: the variable that has its URL, which holds a secret")]
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     project: Annotated[str, msgspec.Meta(description="the project that verdicts and exceptions are filed under")]
     allowlists: str = "allowlists"
-    store: str = ".quarantine"
+    store: Annotated[
+        str | RemoteStore, msgspec.Meta(description="a folder on a local disk, or a storage account of Azure")
+    ] = LOCAL_STORE
     cache: str | None = None
     targets: Annotated[tuple[_Target, ...], msgspec.Meta(min_length=1, max_length=32)] | None = None
     advisories: _Advisories = _Advisories()
@@ -95,6 +173,17 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="host of an image registry -> the URL of what is asked in its place, such as a mirror"
         ),
     ] = {}
+    policy: Annotated[
+        Literal["central"] | None,
+        msgspec.Meta(
+            description="central: the policy in force is what curators published in the store, as it always is with one of "
+            "Azure; `allowlists` may then only tighten it"
+        ),
+    ] = None
+    identity: _Identity = _Identity()
+    notify: Annotated[
+        tuple[_Channel, ...], msgspec.Meta(max_length=16, description="channels that hear of exceptions")
+    ] = ()
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,12 +206,37 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         return self.secrets.get(name)
 
 
+class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asking, and what proves it. `token` is the name of a variable, "" where tokens are asked for.
+
+    `audience` and `issuer` are held to the letter. `authority` is a URL without a `/` at the end.
+    """
+
+    kind: Literal["local", "entra", "oidc"] = "local"
+    audience: str = ""
+    tenant: str = ""
+    authority: str = ""
+    issuer: str = ""
+    token: str = ""
+    subject_claim: str = ""
+    service_connection: str = ""
+
+
+class NotifyChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel by its name, and the variable that holds its URL."""
+
+    name: str
+    variable: str
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration in force. `file` is None on the embedded default (no `quarantine.yaml` found).
 
+    `central_policy` is whether the policy in force is what was published in the store.
+    `store` is the local folder of the advisory database and, where `remote_store` is None, of everything else too.
     `registries` are the URLs, without a `/` at the end, of what is asked in the place of a registry, by its host.
-    `sha256` covers all that the file sets, defaults filled in, but the project's name: where evidence comes from and
-    what it is held against decides as much as the policy does.
+    `sha256` covers all that the file sets, defaults filled in, but the project's name and who hears of exceptions: where
+    evidence comes from and what it is held against decides as much as the policy does.
     """
 
     file: Path | None
@@ -130,6 +244,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     allowlists: Path
     store: Path
+    remote_store: RemoteStore | None = None
     cache: Path
     targets: tuple[Target, ...]
     advisory_source: str
@@ -140,6 +255,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     time_limit_seconds: int
     page_cache_seconds: int
     registries: Mapping[str, str] = {}
+    identity: IdentitySettings = IdentitySettings()
+    notify: tuple[NotifyChannel, ...] = ()
+    central_policy: bool = False
 
     @property
     def database(self) -> Path:
@@ -236,14 +354,19 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
             wrong(("targets", index), str(error))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", parsed.project):
         wrong(("project",), f"{parsed.project!a} is not a project name: expected up to 64 of A-Z a-z 0-9 . _ -")
-    for key in ("allowlists", "store"):
-        if not getattr(parsed, key).strip():
+    for key, value in (("allowlists", parsed.allowlists), ("store", parsed.store)):
+        if isinstance(value, str) and not value.strip():
             wrong((key,), f"{key} is empty: expected a folder")
+    if isinstance(parsed.store, RemoteStore):
+        for key, complaint in _complaints_about_store(parsed.store):
+            wrong(("store", key) if key else ("store",), complaint)
     for host, url in parsed.registries.items():
         if not _HOST.fullmatch(host):
             wrong(("registries", host), f"{host!a} is not a registry's host: expected one like mcr.microsoft.com")
-        if (complaint := _complaint_about_endpoint(url)) is not None:
-            wrong(("registries", host), complaint)
+        if (endpoint := _complaint_about_endpoint(url, "a registry", "https://mirror.example.org")) is not None:
+            wrong(("registries", host), endpoint)
+    identity = _identity(parsed.identity, wrong)
+    notify = _channels(parsed.notify, wrong)
     if problems:
         raise ConfigError(problems)
     accepted = parsed.advisories.accept_age_until
@@ -252,7 +375,8 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
         sha256=_digest(parsed),
         project=parsed.project,
         allowlists=shipped("allowlists") if document is None else base / parsed.allowlists,
-        store=base / parsed.store,
+        store=base / (parsed.store if isinstance(parsed.store, str) else LOCAL_STORE),
+        remote_store=parsed.store if isinstance(parsed.store, RemoteStore) else None,
         cache=(base / parsed.cache) if parsed.cache else _cache_home(environment),
         targets=tuple(dict.fromkeys(targets)) or (_this_machine(),),
         advisory_source=_source(parsed.advisories.source, base),
@@ -265,25 +389,89 @@ def _settings(document: Document | None, base: Path, parsed: _File, environment:
         time_limit_seconds=parsed.resolver.time_limit_seconds,
         page_cache_seconds=parsed.resolver.page_cache_seconds,
         registries={host: url.rstrip("/") for host, url in parsed.registries.items()},
+        identity=identity,
+        notify=notify,
+        central_policy=parsed.policy == "central" or isinstance(parsed.store, RemoteStore),
     )
 
 
+def _identity(parsed: _Identity, wrong: _Wrong) -> IdentitySettings:
+    """What the file says of identity; what doesn't go with its kind is told to `wrong`."""
+    needed, allowed = _OF_KIND[parsed.kind]
+    for key in parsed.__struct_fields__:
+        value = getattr(parsed, key)
+        if key == "kind" or (value is None and key not in needed):
+            continue
+        if value is None:
+            wrong(("identity",), f"identity of kind {parsed.kind} needs `{key}`")
+        elif key not in needed and key not in allowed:
+            wrong(("identity", key), f"`{key}` says nothing for identity of kind {parsed.kind}: remove it")
+        elif key in ("authority", "issuer"):
+            if (complaint := _complaint_about_endpoint(value, f"an {key}", _IDENTITY_EXAMPLES[key])) is not None:
+                wrong(("identity", key), complaint)
+        elif not _IDENTITY_FORMS[key].fullmatch(value):
+            wrong(("identity", key), f"not of the form of `{key}`: expected {_IDENTITY_EXAMPLES[key]}")
+    subject = "actor_id" if f"{parsed.issuer}/".startswith(f"{GITHUB_ISSUER}/") else "sub"
+    return IdentitySettings(
+        kind=parsed.kind,
+        audience=parsed.audience or "",
+        tenant=(parsed.tenant or "").lower(),
+        authority=(parsed.authority or ENTRA_AUTHORITY).rstrip("/") if parsed.kind == "entra" else "",
+        issuer=parsed.issuer or "",
+        token=(parsed.token or "").removeprefix("env:"),
+        subject_claim=parsed.subject_claim or subject if parsed.kind == "oidc" else "",
+        service_connection=parsed.service_connection or "",
+    )
+
+
+def _channels(parsed: tuple[_Channel, ...], wrong: _Wrong) -> tuple[NotifyChannel, ...]:
+    for index, channel in enumerate(parsed):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", channel.name):
+            wrong(("notify", index, "name"), "not a channel's name: expected up to 64 of A-Z a-z 0-9 . _ -")
+        elif channel.name in {other.name for other in parsed[:index]}:
+            wrong(("notify", index, "name"), f"{channel.name!a} stands twice: expected a name of its own")
+        if not _VARIABLE.fullmatch(channel.url):
+            # not repeated: somebody may have written the secret itself there
+            wrong(("notify", index, "url"), "a channel's URL is a secret, which isn't written down: expected env:NAME")
+    return tuple(NotifyChannel(name=channel.name, variable=channel.url.removeprefix("env:")) for channel in parsed)
+
+
 def _digest(parsed: _File) -> str:
-    unnamed = msgspec.structs.replace(parsed, project="")
+    unnamed = msgspec.structs.replace(parsed, project="", notify=())
     return sha256(msgspec.json.encode(unnamed, order="deterministic")).hexdigest()
 
 
-def _complaint_about_endpoint(url: str) -> str | None:
-    """What is wrong with a URL to be asked in a registry's place, not repeating any secret in it."""
+def _complaints_about_store(store: RemoteStore) -> Iterator[tuple[str, str]]:
+    """What is wrong with a store's keys, not repeating any secret in them."""
+    if (store.account is None) == (store.connection is None):
+        yield "", "expected one of account (a URL) and connection (env:NAME)"
+    if store.account is not None:
+        complaint = _complaint_about_endpoint(store.account, "a store", "https://NAME.blob.core.windows.net")
+        if complaint is not None:
+            yield "account", complaint
+    if store.connection is not None and not _VARIABLE.fullmatch(store.connection):
+        yield (
+            "connection",
+            "connection says which variable holds the connection string, not what it is: expected env:NAME",
+        )
+    if not _PREFIX.fullmatch(store.prefix):
+        yield (
+            "prefix",
+            f"{store.prefix!a} begins no container's name: expected up to 24 of a-z 0-9 and single '-', like ml-",
+        )
+
+
+def _complaint_about_endpoint(url: str, owner: str, example: str) -> str | None:
+    """What is wrong with the URL of an endpoint, not repeating any secret in it."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host or port == 0 or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
-        return "not a URL: expected one like https://mirror.example.org"
+        return f"not a URL: expected one like {example}"
     if "@" in parts.netloc or parts.query or parts.fragment:
-        return "a registry's URL has no user, password, query or fragment"
+        return f"{owner}'s URL has no user, password, query or fragment"
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         return f"{parts.scheme}://{parts.netloc} isn't encrypted: expected https (http on this machine's loopback only)"
     return None

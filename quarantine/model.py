@@ -30,6 +30,7 @@ from packaging.version import InvalidVersion, Version
 from quarantine.errors import Problem
 
 __all__ = [
+    "MIRRORED",
     "Artifact",
     "Channel",
     "CheckResult",
@@ -46,6 +47,8 @@ __all__ = [
     "IndexPage",
     "Item",
     "JudgedItem",
+    "LetIn",
+    "Licences",
     "Location",
     "LockedCondaPackage",
     "LockedFile",
@@ -654,6 +657,10 @@ class Needs(msgspec.Struct, frozen=True):
 # --- found ------------------------------------------------------------------------------------------------------------
 
 
+MIRRORED = "mirror:/"
+"""How the URLs of files begin that the private mirror has: where it is served decides who reads them."""
+
+
 class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that an upstream lists: of a distribution, a conda package, or an image's manifest.
 
@@ -666,6 +673,11 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
     upload_time: datetime | None
     yanked: str | None = None
     url: str
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the private mirror has it in the place of its owner."""
+        return self.url.startswith(MIRRORED)
 
     @property
     def is_wheel(self) -> bool:
@@ -684,13 +696,14 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Artifact(PackageFile, frozen=True, kw_only=True):
-    """A file of a Python distribution, as an index page lists it."""
+    """A file of a Python distribution, as an index page lists it. `provenance` is the URL of its attestations (PEP 740)."""
 
     name: NormalizedName
     version: Version
     requires_python: SpecifierSet | None = None
     metadata_digest: Digest | None = None
     has_metadata: bool = False
+    provenance: str | None = None
     tags: frozenset[Tag] = frozenset()
 
     @property
@@ -784,6 +797,19 @@ class IndexPage:
         page = cls(upstream=upstream, name=name, status=status)
         page._files = files
         page._unpack = unpack
+        return page
+
+    def joined(self, artifacts: Iterable[Artifact]) -> "IndexPage":
+        """The page with these files beside its own; what it has packed stays packed where nothing is added."""
+        page = IndexPage(upstream=self.upstream, name=self.name, status=self.status)
+        page._unpack = self._unpack
+        files = dict(self._files)
+        spelled = {canonicalize_version(text): text for text in files}
+        for artifact in artifacts:
+            text = spelled.setdefault(canonicalize_version(artifact.version), str(artifact.version))
+            known = files.get(text, ())
+            files[text] = (*(self._unpack(known, None) if isinstance(known, bytes) else known), artifact)
+        page._files = files
         return page
 
     @property
@@ -972,6 +998,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     location: Location | None = None
 
 
+class Licences(msgspec.Struct, frozen=True, kw_only=True):
+    """What a package says of its licence: an SPDX expression, words of any kind, classifiers. Nothing is made of them."""
+
+    expression: str | None = None
+    text: str | None = None
+    classifiers: tuple[str, ...] = ()
+
+
 class Verdict(StrEnum):
     """What follows from the outcomes."""
 
@@ -995,10 +1029,22 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.ALLOWED
 
 
+class LetIn(msgspec.Struct, frozen=True, kw_only=True):
+    """The exception that stands behind every file of an item: its id, the instant that it ends, the failures it waives.
+
+    Of several it is the one that ends first, and `waives` is what all of them do.
+    """
+
+    exception: str
+    until: datetime
+    waives: tuple[str, ...] = ()
+
+
 class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
     """An item with everything known about it and what the rules made of it.
 
     `nearest` is the nearest version that passes every rule on its own; a local claim that the next resolution proves.
+    `exception` is there whenever one stands behind the item, also where it would pass without.
     """
 
     item: Item
@@ -1006,6 +1052,7 @@ class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] | None
     outcomes: tuple[Outcome, ...]
     nearest: Version | str | None = None
+    exception: LetIn | None = None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -1031,6 +1078,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict of one run, whole. `preconditions` hold what must be so before any evidence counts.
 
+    `default_stage` is what a request for an exception takes when it names no stage, "" where that isn't known.
     `before` and `after` are the options that were given before and after the command, for commands to do next (quoted
     for a shell, each with a space in front). `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written; `project` is
     who the verdict is for, "" where nobody said.
@@ -1050,3 +1098,4 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     after: str = ""
     receipt: Receipt | None = None
     project: str = ""
+    default_stage: str = ""

@@ -7,13 +7,17 @@ result is being iterated. None of them answers "nothing found" when it could not
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from quarantine.archive.inspection import Inspection
+from quarantine.audit.chain import Place, Tail
 from quarantine.audit.record import Draft, Entry
+from quarantine.exceptions import ExceptionFile, Identity
 from quarantine.model import (
     Artifact,
     CondaRecord,
@@ -22,16 +26,20 @@ from quarantine.model import (
     ImageReference,
     IndexPage,
     MatchSpec,
+    Outcome,
     Package,
+    PackageFile,
     Receipt,
     Requirement,
     Snapshot,
     Target,
 )
+from quarantine.policy.entries import Publisher
 
 __all__ = [
     "AdvisoryService",
     "ArtifactStore",
+    "Attestations",
     "AuditLog",
     "CondaCandidates",
     "CondaContents",
@@ -41,9 +49,18 @@ __all__ = [
     "CondaRequest",
     "CondaSolution",
     "CondaSolver",
+    "Delivery",
+    "FileSource",
+    "Identities",
     "ImageRegistry",
     "Index",
+    "Inspector",
     "Installed",
+    "Message",
+    "Notifier",
+    "OverlayFile",
+    "Page",
+    "PageStore",
     "PythonResolver",
     "Resolution",
     "ResolutionFailed",
@@ -64,6 +81,8 @@ class ResolutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     where there is one, with None for no cutoff at all.
     `excluded` names are left out of the resolution together with what only they need.
     `installed` are distributions that are there already: they are used where they fit, and aren't part of the answer.
+    `overlay` are approved wheels beside what the upstreams list: no cutoff holds for them, and they own no name that an
+    upstream has, unless it is reserved for the mirror.
     """
 
     requirements: tuple[Requirement, ...]
@@ -73,6 +92,17 @@ class ResolutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     not_after_by_name: tuple[tuple[NormalizedName, datetime | None], ...] = ()
     excluded: frozenset[NormalizedName] = frozenset()
     installed: tuple["Installed", ...] = ()
+    overlay: tuple["OverlayFile", ...] = ()
+
+
+class OverlayFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A wheel of the private mirror: what its file name says, its digest, and its core metadata."""
+
+    name: NormalizedName
+    version: Version
+    filename: str
+    digest: Digest
+    metadata: bytes
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +115,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 class ResolvedPackage(msgspec.Struct, frozen=True, kw_only=True):
     """One package of a solution: the digests of all its files, the upstream it came from, and who pulled it in.
 
+    Of one that the overlay has, the upstream is `MIRROR`, and the digests are those of the overlay's files of that version.
     `direct` is whether the user's file asks for it; `required_by` are the names of other packages of the solution,
     or of installed ones.
     """
@@ -128,13 +159,15 @@ class PythonResolver(Protocol):
 class CondaRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What conda is asked to solve. `channels` are upstreams of the policy by name, in the user's order of priority.
 
-    `not_after` is a cutoff (aware, UTC), None for none. `constraints` are match specs that hold for what is installed.
+    `not_after` is a cutoff (aware, UTC), None for none; it doesn't hold for the files with the digests in `approved`.
+    `constraints` are match specs that hold for what is installed.
     """
 
     channels: tuple[str, ...]
     specs: tuple[MatchSpec, ...]
     target: Target
     not_after: datetime | None = None
+    approved: frozenset[Digest] = frozenset()
     constraints: tuple[str, ...] = ()
 
 
@@ -292,12 +325,19 @@ class AuditLog(Protocol):
         """
         ...
 
-    def streams(self) -> tuple[str, ...]:
-        """The names of all streams, sorted."""
+    def streams(self, container: str | None = None) -> tuple[str, ...]:
+        """The names of all streams, or of those of one container, sorted. UpstreamError."""
         ...
 
     def lines(self, stream: str) -> Iterator[bytes]:
         """The stream's stored lines from the first on, each with its newline, unverified."""
+        ...
+
+    def tail(self, stream: str, after: Place) -> Tail:
+        """The stream's complete lines after the place, in one moment, and the place behind them; none for an unknown stream.
+
+        IntegrityError when the stream has less than the place says. UpstreamError.
+        """
         ...
 
     def latest(self, stream: str) -> Entry | None:
@@ -312,6 +352,124 @@ class ArtifactStore(Protocol):
         """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be."""
         ...
 
+    def put_file(self, container: str, digest: Digest, size: int, file: BinaryIO) -> bool:
+        """Stores `size` bytes from where the file stands, durably; False where they are there already.
+
+        They are held to length and digest while they are read: IntegrityError, and nothing stored. UpstreamError.
+        """
+        ...
+
     def get(self, container: str, digest: Digest) -> bytes:
         """The bytes of that digest, checked against it. UpstreamError when they aren't there, IntegrityError."""
+        ...
+
+    def read(self, container: str, digest: Digest) -> Iterator[bytes]:
+        """The same in chunks. After the last one they are checked: IntegrityError then means that none of them counts."""
+        ...
+
+    def size(self, container: str, digest: Digest) -> int | None:
+        """How many bytes are stored under the digest, None where there are none. UpstreamError."""
+        ...
+
+    def remove(self, container: str, digest: Digest) -> bool:
+        """Takes the bytes away; False where there were none. UpstreamError."""
+        ...
+
+    def digests(self, container: str) -> Iterator[Digest]:
+        """Every digest that the container has bytes of, in no order. UpstreamError."""
+        ...
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page as it was read: its bytes, and the tag by which the store knows this very content."""
+
+    data: bytes
+    tag: str
+
+
+class PageStore(Protocol):
+    """Named pages, which are replaced whole, by whoever saw what is there.
+
+    A name is a path of segments of letters, digits, `.`, `_` and `-`, such as `simple/numpy/index.json`.
+    """
+
+    def page(self, name: str) -> Page | None:
+        """The page of that name, None where there is none. UpstreamError."""
+        ...
+
+    def swap(self, name: str, data: bytes, content_type: str, expected: str | None) -> str:
+        """Replaces the page whose tag is `expected` (None: makes it), durably, and answers with its new tag.
+
+        ConflictError when another one is there; then nothing has changed. UpstreamError.
+        """
+        ...
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names of the pages that begin with the prefix, in no order. UpstreamError."""
+        ...
+
+
+class FileSource(Protocol):
+    """Fetches whole files of the policy's upstreams."""
+
+    def fetch(self, upstream: str, file: PackageFile, to: BinaryIO, max_bytes: int, tell: Tell) -> int:
+        """Writes the bytes of a file that the upstream lists, and answers how many there were.
+
+        They are held to the limit, to the size and to the digest that the upstream gives while they come: IntegrityError
+        where they differ; nothing that was written counts then. UpstreamError when they can't be had.
+        """
+        ...
+
+    def provenance(self, upstream: str, url: str, tell: Tell) -> bytes | None:
+        """What an index says of a file's provenance (PEP 740), None where it has none. UpstreamError."""
+        ...
+
+
+class Inspector(Protocol):
+    """Looks into a file without running any of it."""
+
+    def inspect(self, path: Path, file: ExceptionFile, tell: Tell) -> Inspection:
+        """What was found. A file that can't be looked into has unknown outcomes that say why; nothing is raised."""
+        ...
+
+
+class Attestations(Protocol):
+    """Verifies who published a file (PEP 740)."""
+
+    def verify(self, file: ExceptionFile, provenance: bytes | None, expected: Publisher | None, tell: Tell) -> Outcome:
+        """What the attestations of a file come to. `provenance` is its provenance object, None where its index has none.
+
+        Nothing is raised: what could not be verified is unknown.
+        """
+        ...
+
+
+class Identities(Protocol):
+    """Knows who is asking."""
+
+    def who(self, tell: Tell) -> Identity:
+        """Who runs this. UpstreamError when that can't be proved as the configuration asks for."""
+        ...
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification, without secrets. `key` stands for the event: nobody hears of the same one twice."""
+
+    key: str
+    title: str
+    text: str
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a message on one channel. `channel` names it without its address; `problem` is "" when it arrived."""
+
+    channel: str
+    problem: str = ""
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    def send(self, message: Message, tell: Tell) -> tuple[Delivery, ...]:
+        """What became of the message on every channel. Nothing is raised: a message that is lost changes no verdict."""
         ...

@@ -1,7 +1,6 @@
 """Settings -> adapters: the one place that knows which system stands behind which port."""
 
-import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -11,43 +10,113 @@ from urllib.parse import urlsplit
 
 from quarantine import __version__
 from quarantine.audit.record import Json
-from quarantine.config import Environment, Settings
+from quarantine.config import Environment, RemoteStore, Settings
 from quarantine.document import MAX_BYTES
 from quarantine.errors import ConfigError, Problem, UpstreamError
-from quarantine.model import Ecosystem, parse_name
+from quarantine.exceptions import Identity, State
+from quarantine.model import Digest, Ecosystem, parse_name
 from quarantine.policy.channels import upstream_of_channel
 from quarantine.policy.load import Policy, load
 from quarantine.policy.stage import Upstream
-from quarantine.ports import AdvisoryService, CondaPackages, CondaSolver, ImageRegistry, Index, PythonResolver
+from quarantine.ports import (
+    AdvisoryService,
+    ArtifactStore,
+    Attestations,
+    CondaPackages,
+    CondaSolver,
+    FileSource,
+    Identities,
+    ImageRegistry,
+    Index,
+    Inspector,
+    Notifier,
+    PageStore,
+    PythonResolver,
+)
 
 if TYPE_CHECKING:
+    from quarantine.adapters.blob_log import BlobLog
+    from quarantine.adapters.blob_store import BlobStore
     from quarantine.adapters.local_log import LocalLog
     from quarantine.adapters.local_store import LocalStore
+    from quarantine.adapters.oidc import TokenSource
+    from quarantine.io.azure import BlobAccount
     from quarantine.io.http import HttpClient
+    from quarantine.pipeline.central import InForce
     from quarantine.pipeline.check import CheckPorts
+    from quarantine.pipeline.process import Process
+    from quarantine.pipeline.request import RequestPorts
+    from quarantine.pipeline.request_files import Owners
+    from quarantine.pipeline.ruling import RulingPorts
+    from quarantine.pipeline.vet import Vetting
+    from quarantine.ports import Tell
 
 __all__ = [
     "advisory_service",
     "artifact_store",
     "audit_log",
     "check_ports",
+    "decides_locally",
+    "downloads",
+    "exception_state",
     "http_client",
+    "identities",
     "local_actor",
+    "local_users_decide",
+    "notifier",
+    "owners",
+    "page_store",
+    "policies",
     "policy",
     "policy_files",
     "policy_sha256",
     "probe_cache",
     "probe_folder",
     "probe_index",
+    "probe_store",
     "probe_upstream",
+    "process",
+    "request_ports",
+    "ruling_ports",
     "uv_version",
+    "vetting",
 ]
 
 MAX_POLICY_FILES = 100
 
 
+def policies(settings: Settings, environment: Environment, now: datetime) -> "InForce":
+    """The policy in force: the local folder's, or with a central one what was published last, beside a local one.
+
+    ConfigError with every problem in its files. UpstreamError when the central one can't be had, IntegrityError.
+    """
+    from quarantine.pipeline.central import InForce, published_policy  # noqa: PLC0415  # imported where it is used
+
+    if not settings.central_policy:
+        return InForce(policy=policy(settings, now))
+    state = exception_state(settings, environment)
+    central, published = published_policy(state or State(), artifact_store(settings, environment), now)
+    local = policy(settings, now) if settings.allowlists.is_dir() else None
+    return InForce(policy=central, local=local, published=published, state=state)
+
+
+def exception_state(settings: Settings, environment: Environment) -> State | None:
+    """What all exceptions are, None where nobody ever asked for one. UpstreamError, IntegrityError."""
+    log = audit_log(settings, environment)
+    if not any(map(log.streams, ("log-requests", "log-decisions", "log-publish"))):
+        return None
+    from quarantine.pipeline.state import read_state  # noqa: PLC0415  # most stores have no exception yet
+
+    return read_state(log, page_store(settings, environment))
+
+
+def local_users_decide(settings: Settings) -> bool:
+    """Whether users of the operating system may decide on exceptions: on the embedded default alone."""
+    return settings.remote_store is None and settings.identity.kind == "local"
+
+
 def policy(settings: Settings, now: datetime) -> Policy:
-    """The policy in force. ConfigError with every problem in its files."""
+    """The policy of the local folder. ConfigError with every problem in its files."""
     return load(policy_files(settings.allowlists), now=now, folder=str(settings.allowlists))
 
 
@@ -77,18 +146,47 @@ def _policy_file(path: Path) -> bytes:
         return stream.read(MAX_BYTES + 1)
 
 
-def audit_log(settings: Settings) -> "LocalLog":
+def audit_log(settings: Settings, environment: Environment) -> "LocalLog | BlobLog":
     """The audit log of the store."""
+    if settings.remote_store is not None:
+        from quarantine.adapters.blob_log import BlobLog  # noqa: PLC0415  # imported where it is used
+
+        return BlobLog(_account(settings.remote_store, environment))
     from quarantine.adapters.local_log import LocalLog  # noqa: PLC0415  # imported where it is used
 
     return LocalLog(settings.store / "log")
 
 
-def artifact_store(settings: Settings) -> "LocalStore":
+def artifact_store(settings: Settings, environment: Environment) -> ArtifactStore:
     """Files and evidence of the store, by their sha256."""
+    return _store(settings, environment)
+
+
+def page_store(settings: Settings, environment: Environment) -> PageStore:
+    """The pages of the store."""
+    return _store(settings, environment)
+
+
+def _store(settings: Settings, environment: Environment) -> "LocalStore | BlobStore":
+    if settings.remote_store is not None:
+        from quarantine.adapters.blob_store import BlobStore  # noqa: PLC0415  # imported where it is used
+
+        return BlobStore(_account(settings.remote_store, environment))
     from quarantine.adapters.local_store import LocalStore  # noqa: PLC0415  # imported where it is used
 
     return LocalStore(settings.store)
+
+
+def _account(remote: RemoteStore, environment: Environment) -> "BlobAccount":
+    from quarantine.io.azure import account_of_connection, account_of_url  # noqa: PLC0415  # imported where it is used
+
+    if remote.connection is None:
+        return account_of_url(remote.account or "", prefix=remote.prefix)
+    name = remote.connection.removeprefix("env:")
+    secret = environment.secret(name)
+    if secret is None:
+        raise UpstreamError(f"the store needs the environment variable {name}: it isn't set")
+    return account_of_connection(secret.reveal(), variable=name, prefix=remote.prefix)
 
 
 def advisory_service(settings: Settings, environment: Environment, now: datetime) -> AdvisoryService:
@@ -118,9 +216,15 @@ def http_client(urls: Iterable[str], environment: Environment, *, patient: bool 
 
 
 def check_ports(
-    settings: Settings, policy: Policy, environment: Environment, now: datetime, *, offline: bool
+    settings: Settings,
+    policy: Policy,
+    environment: Environment,
+    now: datetime,
+    *,
+    offline: bool,
+    state: State | None = None,
 ) -> "CheckPorts":
-    """What a check needs of the outside world."""
+    """What a check needs of the outside world. `state` is what was read of all exceptions already."""
     from quarantine.adapters.local_store import write_file  # noqa: PLC0415  # imported where it is used
     from quarantine.pipeline.check import CheckPorts  # noqa: PLC0415
 
@@ -133,10 +237,29 @@ def check_ports(
         registry=cache(lambda: _registry(settings, policy, environment, offline=offline)),
         index=_index(settings, policy, upstreams, logins, environment, now, offline=offline),
         advisories=advisory_service(settings, environment, now),
-        log=audit_log(settings),
-        store=artifact_store(settings),
+        log=audit_log(settings, environment),
+        store=artifact_store(settings, environment),
+        exceptions=lambda: exception_state(settings, environment) if state is None else state,
+        metadata=lambda digest: _published_metadata(digest, settings, environment),
         write=write_file,
     )
+
+
+def _published_metadata(digest: Digest, settings: Settings, environment: Environment) -> bytes | None:
+    """Core metadata of a published file, None where it isn't there; kept in the cache. UpstreamError, IntegrityError."""
+    from quarantine.archive.metadata import MAX_METADATA_BYTES  # noqa: PLC0415  # imported where it is used
+    from quarantine.io.cache import private_folder, read_cached, write_cached  # noqa: PLC0415
+
+    file = private_folder(private_folder(settings.cache) / "metadata-1") / digest.hex
+    known = read_cached(file, MAX_METADATA_BYTES)
+    if known is not None and sha256(known).hexdigest() == digest.hex:
+        return known
+    store = artifact_store(settings, environment)
+    if store.size("files", digest) is None:
+        return None
+    data = store.get("files", digest)
+    write_cached(file, data)
+    return data
 
 
 def _of(policy: Policy, ecosystem: Ecosystem) -> tuple[Upstream, ...]:
@@ -274,19 +397,285 @@ def _index(
     )
 
 
+# --- people -----------------------------------------------------------------------------------------------------------
+
+
+def identities(settings: Settings, environment: Environment, now: datetime) -> Identities:
+    """What knows who is asking, as the configuration has it. UpstreamError when what proves it isn't there.
+
+    ConfigError where others would have to take this machine's word for it.
+    """
+    from quarantine.io.tokens import Issuer, PublishedKeys  # noqa: PLC0415  # imported where it is used
+
+    wanted = settings.identity
+    if wanted.kind == "local":
+        if settings.remote_store is not None:
+            advice = "identity of kind local proves nothing to others who use the store: expected entra or oidc"
+            raise ConfigError([Problem(file=str(settings.file), message=advice)])
+        from quarantine.adapters.local_user import LocalUser  # noqa: PLC0415  # imported where it is used
+
+        return LocalUser()
+    keys = PublishedKeys(http=lambda urls: http_client(urls, environment), cache_dir=settings.cache, now=now)
+    if wanted.kind == "entra":
+        from quarantine.adapters.entra import EntraIdentities, default_credential  # noqa: PLC0415
+
+        def given(_scope: str, _authority: str) -> str:
+            return _secret(environment, wanted.token)
+
+        return EntraIdentities(
+            tenant=wanted.tenant,
+            audience=wanted.audience,
+            authority=wanted.authority,
+            keys=keys,
+            now=now,
+            credential=given if wanted.token else default_credential,
+        )
+    from quarantine.adapters.oidc import OidcIdentities  # noqa: PLC0415  # imported where it is used
+
+    return OidcIdentities(
+        issuer=Issuer(issuer=wanted.issuer, audience=wanted.audience),
+        subject=wanted.subject_claim,
+        source=_token_source(settings, environment),
+        keys=keys,
+        now=now,
+    )
+
+
+def _token_source(settings: Settings, environment: Environment) -> "TokenSource":
+    """Where the CI system's token comes from: the named variable, or the system that this runs in."""
+    from quarantine.adapters.oidc import azure_pipelines, github_actions  # noqa: PLC0415  # imported where it is used
+
+    wanted = settings.identity
+
+    def open_(urls: Iterable[str]) -> "HttpClient":
+        return http_client(urls, environment)
+
+    if wanted.token:
+        return lambda _: _secret(environment, wanted.token)
+    if environment.ci == "github-actions":
+        advice = "give the job the permission `id-token: write`"
+        return github_actions(
+            _secret(environment, "ACTIONS_ID_TOKEN_REQUEST_URL", advice),
+            lambda: _secret(environment, "ACTIONS_ID_TOKEN_REQUEST_TOKEN", advice),
+            wanted.audience,
+            open_,
+        )
+    if environment.ci == "azure-pipelines":
+        return azure_pipelines(
+            _secret(environment, "SYSTEM_OIDCREQUESTURI"),
+            lambda: _secret(
+                environment, "SYSTEM_ACCESSTOKEN", "map it: `env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}`"
+            ),
+            wanted.service_connection,
+            open_,
+        )
+    raise UpstreamError(
+        "identity: oidc finds no CI system that gives tokens here: expected GitHub Actions or Azure Pipelines; "
+        "of others name the variable that has the token (`token: env:NAME`)"
+    )
+
+
+def _secret(environment: Environment, name: str, advice: str = "") -> str:
+    secret = environment.secret(name)
+    if secret is None:
+        raise UpstreamError(f"identity needs the environment variable {name}: it isn't set{advice and f'; {advice}'}")
+    return secret.reveal()
+
+
+def notifier(settings: Settings, environment: Environment) -> Notifier:
+    """What tells people of exceptions; with no channel configured it tells nobody."""
+    from quarantine.adapters.notify import AppriseNotifier, Channel  # noqa: PLC0415  # imported where it is used
+
+    secrets = {channel.variable: environment.secret(channel.variable) for channel in settings.notify}
+    return AppriseNotifier(
+        Channel(name=channel.name, variable=channel.variable, url=None if secret is None else secret.reveal)
+        for channel in settings.notify
+        for secret in (secrets[channel.variable],)
+    )
+
+
+# --- exceptions -------------------------------------------------------------------------------------------------------
+
+
+def decides_locally(settings: Settings) -> bool:
+    """Whether users of the operating system may decide on exceptions: with a store that is this machine's alone."""
+    return settings.remote_store is None and settings.identity.kind == "local"
+
+
+def request_ports(settings: Settings, environment: Environment, now: datetime) -> "RequestPorts":
+    """What asking for an exception needs of the outside world."""
+    from quarantine.pipeline.request import RequestPorts  # noqa: PLC0415  # imported where it is used
+
+    return RequestPorts(
+        log=audit_log(settings, environment),
+        pages=page_store(settings, environment),
+        identities=identities(settings, environment, now),
+    )
+
+
+def ruling_ports(settings: Settings, environment: Environment, now: datetime) -> "RulingPorts":
+    """What deciding on exceptions needs of the outside world."""
+    from quarantine.pipeline.ruling import RulingPorts  # noqa: PLC0415  # imported where it is used
+
+    return RulingPorts(
+        log=audit_log(settings, environment),
+        pages=page_store(settings, environment),
+        store=artifact_store(settings, environment),
+        identities=identities(settings, environment, now),
+    )
+
+
+def owners(
+    settings: Settings,
+    policy: Policy,
+    environment: Environment,
+    now: datetime,
+    tell: "Tell",
+    *,
+    offline: bool = False,
+) -> "Owners":
+    """Who can say what the owners of names list."""
+    from quarantine.pipeline.request_files import Owners  # noqa: PLC0415  # imported where it is used
+
+    upstreams = _of(policy, Ecosystem.PYPI)
+    logins = _logins(upstreams, environment)
+    return Owners(
+        index=_index(settings, policy, upstreams, logins, environment, now, offline=offline),
+        solver=cache(lambda: _solver(settings, policy, environment, offline=offline)),
+        targets=settings.targets,
+        tell=tell,
+    )
+
+
+def vetting(
+    settings: Settings,
+    in_force: "InForce",
+    environment: Environment,
+    now: datetime,
+    by: Identity,
+    stream: str,
+    new_id: "Callable[[], str]",
+    tell: "Tell",
+) -> "Vetting":
+    """What vets files that exceptions are asked for, under the policy in force."""
+    from quarantine.pipeline.vet import VetPorts, Vetting  # noqa: PLC0415  # imported where it is used
+
+    policy = in_force.policy
+    upstreams = _of(policy, Ecosystem.PYPI)
+
+    def inspector() -> Inspector:
+        from quarantine.adapters.vetting import Vetting as Worker  # noqa: PLC0415  # imported where it is used
+
+        return Worker()
+
+    def attestations() -> Attestations:
+        from quarantine.adapters.provenance import Provenance  # noqa: PLC0415  # imported where it is used
+
+        return Provenance()
+
+    return Vetting(
+        ports=VetPorts(
+            index=_index(settings, policy, upstreams, _logins(upstreams, environment), environment, now, offline=False),
+            advisories=advisory_service(settings, environment, now),
+            solver=cache(lambda: _solver(settings, policy, environment, offline=False)),
+            packages=cache(lambda: _packages(settings, policy, environment, offline=False)),
+            source=cache(lambda: downloads(settings, policy, environment)),
+            inspector=cache(inspector),
+            attestations=attestations(),
+            store=artifact_store(settings, environment),
+            log=audit_log(settings, environment),
+        ),
+        policy=policy,
+        policy_sha256=policy_sha256(settings, policy),
+        targets=settings.targets,
+        advisory_max_age=settings.advisory_max_age,
+        now=now,
+        by=by,
+        stream=stream,
+        new_id=new_id,
+        tell=tell,
+    )
+
+
+def downloads(settings: Settings, policy: Policy, environment: Environment) -> FileSource:
+    """What fetches whole files of the policy's indexes and channels."""
+    from quarantine.adapters.downloads import Downloads  # noqa: PLC0415  # imported where it is used
+    from quarantine.adapters.uv import default_index_url  # noqa: PLC0415
+
+    upstreams = (*_of(policy, Ecosystem.PYPI), *_of(policy, Ecosystem.CONDA))
+
+    def address(upstream: Upstream) -> str:
+        return default_index_url(settings.cache) if upstream.url is None else upstream.url
+
+    return Downloads(
+        upstreams=upstreams,
+        urls=address,
+        http=lambda: http_client(map(address, upstreams), environment),
+        logins=_logins(upstreams, environment),
+    )
+
+
+def process(
+    settings: Settings,
+    in_force: "InForce",
+    environment: Environment,
+    now: datetime,
+    new_id: "Callable[[], str]",
+    plain: "Callable[[str], str]",
+    tell: "Tell",
+    only: frozenset[str],
+) -> "Process":
+    """A run of the central pipeline. UpstreamError when nobody can say who runs it."""
+    from quarantine.audit.events import PUBLISH  # noqa: PLC0415  # imported where it is used
+    from quarantine.pipeline.process import Process, ProcessPorts  # noqa: PLC0415
+    from quarantine.pipeline.publish import Publisher  # noqa: PLC0415
+
+    by = identities(settings, environment, now).who(tell)
+    log, pages, stream = (
+        audit_log(settings, environment),
+        page_store(settings, environment),
+        f"{PUBLISH}/process-{now:%Y-%m}",
+    )
+    return Process(
+        ports=ProcessPorts(
+            log=log,
+            pages=pages,
+            vetting=cache(lambda: vetting(settings, in_force, environment, now, by, stream, new_id, tell)),
+            publisher=cache(
+                lambda: Publisher(
+                    log=log,
+                    store=artifact_store(settings, environment),
+                    pages=pages,
+                    by=by,
+                    now=now,
+                    new_id=new_id,
+                    tell=tell,
+                )
+            ),
+            notifier=notifier(settings, environment),
+        ),
+        policy=in_force.policy,
+        local=local_users_decide(settings),
+        now=now,
+        by=by,
+        project=settings.project,
+        stream=stream,
+        new_id=new_id,
+        plain=plain,
+        tell=tell,
+        only=only,
+    )
+
+
 # --- what doctor asks -------------------------------------------------------------------------------------------------
 
 
 def local_actor() -> dict[str, Json]:
-    """Who runs this, as the operating system says: a name that nobody has verified."""
-    import pwd  # noqa: PLC0415  # imported where it is used
+    """Who runs this, as the operating system says: a user that nobody has verified."""
+    from quarantine.adapters.local_user import LocalUser  # noqa: PLC0415  # imported where it is used
 
-    user = os.getuid()
-    try:
-        name = pwd.getpwuid(user).pw_name
-    except KeyError:
-        name = str(user)
-    return {"kind": "local", "name": name, "verified": False}
+    user = LocalUser().who(lambda _: None)
+    return {"kind": user.kind, "id": user.id, "name": user.name, "verified": user.verified}
 
 
 def uv_version() -> str:
@@ -317,6 +706,16 @@ def probe_folder(folder: Path) -> str:
     except OSError as error:
         raise UpstreamError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
     return str(folder)
+
+
+def probe_store(settings: Settings, environment: Environment) -> str:
+    """Where the store is, after its local folder was written to and its account was asked; UpstreamError otherwise."""
+    folder = probe_folder(settings.store)
+    if settings.remote_store is None:
+        return folder
+    from quarantine.adapters.blob_store import BlobStore  # noqa: PLC0415  # imported where it is used
+
+    return f"{BlobStore(_account(settings.remote_store, environment)).probe()}; {folder} for the advisories"
 
 
 def probe_index(settings: Settings, policy: Policy, environment: Environment, now: datetime, upstream: Upstream) -> str:

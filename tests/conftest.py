@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import azurite as emulator
 import pytest
 from house import House, house
 from hypothesis import HealthCheck, settings
@@ -24,3 +25,10 @@ def home(tmp_path: Path) -> Iterator[House]:
     """A settled project on an empty loopback index."""
     with house(tmp_path) as built:
         yield built
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[emulator.Azurite]:
+    """A real Azurite on loopback, one for each process of the tests."""
+    with emulator.azurite() as running:
+        yield running

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from quarantine.audit.chain import Head, extend, head_of
+from quarantine.audit.chain import Head, Place, Tail, extend, head_of
 from quarantine.audit.record import Draft, Entry, Json, new_id, parse_entry, parse_stream
-from quarantine.errors import UpstreamError
+from quarantine.audit.resume import Part, needed, resume
+from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.model import Receipt
 
 __all__ = ["NOON", "MemoryLog", "draft"]
@@ -39,8 +40,8 @@ class MemoryLog:
                 self.stored[stream] = [*before, *(line for line, _ in chained)]
         return tuple(receipt for _, receipt in chained)
 
-    def streams(self) -> tuple[str, ...]:
-        return tuple(sorted(self.stored))
+    def streams(self, container: str | None = None) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.stored if container in (None, name.partition("/")[0])))
 
     def lines(self, stream: str) -> Iterator[bytes]:
         try:
@@ -48,6 +49,15 @@ class MemoryLog:
         except ValueError as error:
             raise UpstreamError(f"the audit log can't be read: {error}") from error
         yield from tuple(self.stored.get(stream, ()))
+
+    def tail(self, stream: str, after: Place) -> Tail:
+        stored = b"".join(self.lines(stream))
+        try:
+            if not needed(after, [0] if stored else []):
+                return Tail(lines=(), segment=0, offset=0)
+            return resume(after, [Part(segment=0, start=0, data=stored)])
+        except IntegrityError as error:
+            raise IntegrityError(f"the audit log {stream}: {error}") from error
 
     def latest(self, stream: str) -> Entry | None:
         lines = self.stored.get(stream, [])

@@ -31,6 +31,9 @@ rules:
   unverifiable: {{action: review}}
   index_option: {{harmless: []}}
   conda: {{native: tolerate}}
+  exceptions: {{approvers: 1, max_days: 90, warn_days: 14}}
+  licence: {{unknown: tolerate}}
+  provenance: {{required: false}}
 stages:
   development: {{locked: {{required: false}}}}
   production: {{}}
@@ -39,7 +42,7 @@ ignores: []
 
 CONFIG = """\
 version: 1
-project: demo
+project: {project}
 allowlists: allowlists
 cache: cache
 targets: [{targets}]
@@ -84,7 +87,7 @@ class House:
 
     `channels` are conda upstreams in order of ownership. `others` are lines of more upstreams, `lists` their entries by
     file name. `registries` says which endpoint stands for a registry.
-    With `public` the index is the real one.
+    `settings` are more lines of the configuration. With `public` the index is the real one.
     """
 
     folder: Path
@@ -100,6 +103,8 @@ class House:
     others: list[str] = field(default_factory=list)
     lists: dict[str, str] = field(default_factory=dict)
     registries: dict[str, str] = field(default_factory=dict)
+    settings: list[str] = field(default_factory=list)
+    project: str = "demo"
     public: bool = False
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -126,8 +131,10 @@ class House:
             f"  - {{name: {name}, type: conda, url: {url!r}, mode: open}}" for name, url in self.channels.items()
         ]
         listed += [f"  - {line}" for line in self.others]
-        config = CONFIG.format(targets=", ".join(self.targets), registries=json.dumps(self.registries))
-        self.write("quarantine.yaml", config)
+        config = CONFIG.format(
+            project=self.project, targets=", ".join(self.targets), registries=json.dumps(self.registries)
+        )
+        self.write("quarantine.yaml", config + "".join(f"{line}\n" for line in self.settings))
         policy = POLICY.format(upstreams="\n".join(listed), reserved=json.dumps(self.reserved))
         self.write("allowlists/policy.yaml", policy)
         if self.entries is not None:

@@ -25,6 +25,7 @@ from quarantine.model import (
     ImageReference,
     Item,
     JudgedItem,
+    LetIn,
     Location,
     Outcome,
     OutcomeKind,
@@ -140,6 +141,7 @@ SNAPSHOT = Snapshot(
 ALLOWED = CheckResult(
     verdict=Verdict.ALLOWED,
     stage="development",
+    default_stage="development",
     project="forecasting",
     now=NOW,
     subjects=(
@@ -179,9 +181,27 @@ _URLLIB3 = replace(
     nearest=Version("1.26.20"),
 )
 
+LET_IN = replace(
+    ALLOWED,
+    items=tuple(
+        replace(
+            entry,
+            exception=LetIn(
+                exception="5ee7c0de" * 4,
+                until=datetime(2027, 2, 1, tzinfo=UTC),
+                waives=("minimum-age", f"vulnerability:{LOW.id}"),
+            ),
+        )
+        if entry.item.name == "pandas"
+        else entry
+        for entry in ALLOWED.items
+    ),
+)
+
 DENIED = CheckResult(
     verdict=Verdict.DENIED,
     stage="production",
+    default_stage="development",
     project="forecasting",
     now=NOW,
     subjects=(
@@ -268,6 +288,7 @@ DENIED = CheckResult(
 UNDECIDED = CheckResult(
     verdict=Verdict.UNDECIDED,
     stage="development",
+    default_stage="development",
     now=NOW,
     subjects=(Subject(file=FILE, sha256=digest(FILE), target=LINUX, locked=False, verdict=Verdict.UNDECIDED),),
     preconditions=(
@@ -414,6 +435,7 @@ _NATIVE = (
 MIXED = CheckResult(
     verdict=Verdict.DENIED,
     stage="production",
+    default_stage="development",
     project="forecasting",
     now=NOW,
     subjects=(
@@ -547,7 +569,13 @@ MIXED = CheckResult(
     receipt=Receipt(stream="log-checks/forecasting-2026-11", seq=43, sha256=digest("line 43")),
 )
 
-_SAMPLES: Mapping[str, CheckResult] = {"allowed": ALLOWED, "denied": DENIED, "mixed": MIXED, "undecided": UNDECIDED}
+_SAMPLES: Mapping[str, CheckResult] = {
+    "allowed": ALLOWED,
+    "let-in": LET_IN,
+    "denied": DENIED,
+    "mixed": MIXED,
+    "undecided": UNDECIDED,
+}
 _ENDINGS = {
     "text": "txt",
     "json": "json",

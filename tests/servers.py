@@ -30,6 +30,7 @@ class Asked:
     method: str
     path: str
     headers: Message
+    body: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            answer = server.respond(Asked(method=self.command, path=self.path, headers=self.headers))
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            answer = server.respond(Asked(method=self.command, path=self.path, headers=self.headers, body=body))
             if answer.hang:
                 server.wait_for_close()
                 self.close_connection = True
@@ -138,7 +140,7 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.flush()
                 self.close_connection = True
 
-        do_HEAD = do_GET  # noqa: N815 - the base class looks for this name
+        do_HEAD = do_POST = do_GET  # noqa: N815 - the base class looks for these names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """The tests read `asked` instead."""

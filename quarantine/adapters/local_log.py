@@ -16,21 +16,30 @@ several entries appended at once a crash may keep the first few. A last line tha
 not left by a crash: nothing is repaired then, and nothing written. No link is followed from the root on.
 """
 
-import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
-from quarantine.audit.chain import Head, extend, head_of, recovered
-from quarantine.audit.record import MAX_RECORD_BYTES, Draft, Entry, new_id, parse_entry, parse_stream
+from quarantine.audit.chain import Head, Place, Tail, extend, head_of
+from quarantine.audit.record import MAX_RECORD_BYTES, Draft, Entry, parse_entry, parse_stream
+from quarantine.audit.resume import Part, needed, resume, start_of
 from quarantine.errors import IntegrityError, UpstreamError
-from quarantine.io.folders import locked, make_folder, make_root, names, open_file, open_folder, read_at, write_all
+from quarantine.io.folders import locked, make_folder, make_root, names, open_file, open_folder, read_at
 from quarantine.io.mounts import network_filesystem
+from quarantine.io.segments import (
+    Ending,
+    Segment,
+    append_lines,
+    move_aside,
+    read_lines,
+    read_part,
+    recoveries,
+    reported,
+    segments,
+    sync_file,
+)
 from quarantine.model import Receipt
 
 __all__ = ["LocalLog"]
@@ -38,29 +47,6 @@ __all__ = ["LocalLog"]
 MAX_SEGMENT_ENTRIES = 40_000
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 LOCK_SECONDS = 30.0
-
-_SEGMENT = re.compile(r"([0-9]{8,16})\.jsonl")
-_NEW = ".new"
-"""Ends the name of a torn line's file until the log has an entry about it."""
-_UNREPORTED = re.compile(r"[0-9]{8,16}\.jsonl\.torn-[0-9]+\.new")
-
-
-class _Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a stream, and the number of the first entry that belongs into it."""
-
-    first: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.first:08d}.jsonl"
-
-
-class _Tail(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a segment: the offset after its last newline, the last line, and the bytes after it."""
-
-    complete: int
-    line: bytes
-    torn: bytes
 
 
 class LocalLog:
@@ -99,8 +85,8 @@ class LocalLog:
             finally:
                 os.close(folder)
 
-    def streams(self) -> tuple[str, ...]:
-        """The names of all streams, sorted. UpstreamError, IntegrityError."""
+    def streams(self, container: str | None = None) -> tuple[str, ...]:
+        """The names of all streams, or of those of one container, sorted. UpstreamError, IntegrityError."""
         found: list[str] = []
         with self._translated(""):
             try:
@@ -108,9 +94,9 @@ class LocalLog:
             except FileNotFoundError:
                 return ()
             try:
-                for container in names(root):
-                    if container.startswith("log-"):
-                        found += self._streams_of(root, container)
+                for name in names(root):
+                    if name.startswith("log-") and container in (None, name):
+                        found += self._streams_of(root, name)
             finally:
                 os.close(root)
         return tuple(sorted(found))
@@ -125,6 +111,28 @@ class LocalLog:
         for _, line in self._numbered(stream):
             yield line
 
+    def tail(self, stream: str, after: Place) -> Tail:
+        """The stream's complete lines after the place, and the place behind them; none for an unknown stream.
+
+        No segment before the place is read, and of its own one only the line before it, which must be that of the
+        place's head. IntegrityError when the stream has less than the place says, or something else. UpstreamError.
+        """
+        with self._translated(stream):
+            folder = self._open(stream)
+            if folder is None:
+                needed(after, ())
+                return Tail(lines=(), segment=0, offset=0)
+            try:
+                there, complete, _ = self._snapshot(folder, stream)
+                wanted = needed(after, [segment.first for segment in there])
+                parts: list[Part] = []
+                for segment in there[len(there) - len(wanted) :]:
+                    start = start_of(after) if segment.first == after.segment else 0
+                    parts.append(read_part(folder, segment, start, complete if segment == there[-1] else None))
+                return resume(after, parts)
+            finally:
+                os.close(folder)
+
     def latest(self, stream: str) -> Entry | None:
         """The stream's last complete entry, read from its end alone; None for an empty one."""
         with self._translated(stream):
@@ -133,7 +141,7 @@ class LocalLog:
                 return None
             try:
                 with locked(folder, shared=True, seconds=self._lock_seconds):
-                    for segment in reversed(_segments(folder)):
+                    for segment in reversed(segments(folder)):
                         file = open_file(folder, segment.name, os.O_RDONLY)
                         try:
                             line = self._tail(file, stream, segment).line
@@ -169,39 +177,38 @@ class LocalLog:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def _append(self, folder: int, stream: str, drafts: Sequence[Draft]) -> tuple[Receipt, ...]:
-        segments = _segments(folder)
-        head, size = self._end(folder, stream, segments) if segments else (None, 0)
-        unreported = [name for name in names(folder) if _UNREPORTED.fullmatch(name)]
-        reports = [_report(folder, name, drafts[0]) for name in unreported]
-        chained = _chained(stream, head, (*reports, *drafts))
+        there = segments(folder)
+        head, size = self._end(folder, stream, there) if there else (None, 0)
+        reports = recoveries(folder, drafts[0])
+        chained = _chained(stream, head, (*reports.values(), *drafts))
         count = 0 if head is None else head.seq + 1
-        segment = segments[-1] if segments else _Segment(first=0)
+        segment = there[-1] if there else Segment(first=0)
         if size and (count - segment.first >= self._max_entries or size >= self._max_bytes):
-            _sync_file(folder, segment.name)  # its last lines may be of a writer who was killed before this step
-            segment = _Segment(first=count)
-        _write(folder, segment.name, b"".join(line for line, _ in chained))
-        for name in unreported:
-            os.rename(name, name.removesuffix(_NEW), src_dir_fd=folder, dst_dir_fd=folder)
+            sync_file(folder, segment.name)  # its last lines may be of a writer who was killed before this step
+            segment = Segment(first=count)
+        append_lines(folder, segment.name, b"".join(line for line, _ in chained))  # (4)
+        for name in reports:
+            reported(folder, name)
         return tuple(receipt for _, receipt in chained[len(reports) :])
 
-    def _end(self, folder: int, stream: str, segments: Sequence[_Segment]) -> tuple[Head | None, int]:
+    def _end(self, folder: int, stream: str, there: Sequence[Segment]) -> tuple[Head | None, int]:
         """The head, and the size of the last segment after an unfinished line was moved out of it: (2) and (3)."""
-        last = segments[-1]
+        last = there[-1]
         file = open_file(folder, last.name, os.O_RDWR)
         try:
             tail = self._tail(file, stream, last)
             if tail.torn:
-                _move_aside(folder, file, last.name, tail)
+                move_aside(folder, file, last.name, tail)
         finally:
             os.close(file)
         if tail.line:
             return self._head(stream, last, tail.line), tail.complete
-        if len(segments) == 1:
+        if len(there) == 1:
             if last.first != 0:
                 raise self._broken(stream, last, "the segments before it are missing")
             return None, 0
         # a crash came between the making of this segment and its first line
-        before = segments[-2]
+        before = there[-2]
         file = open_file(folder, before.name, os.O_RDONLY)
         try:
             earlier = self._tail(file, stream, before)
@@ -214,7 +221,7 @@ class LocalLog:
             raise self._broken(stream, last, f"entry {head.seq} is the last one before it")
         return head, 0
 
-    def _head(self, stream: str, segment: _Segment, line: bytes) -> Head:
+    def _head(self, stream: str, segment: Segment, line: bytes) -> Head:
         try:
             head = head_of(line)
         except IntegrityError as error:
@@ -232,34 +239,34 @@ class LocalLog:
             if folder is None:
                 return
             try:
-                segments, complete, _ = self._snapshot(folder, stream)
-                for segment in segments:
-                    limit = complete if segment == segments[-1] else None
-                    for line in _read_lines(folder, segment.name, limit):
+                there, complete, _ = self._snapshot(folder, stream)
+                for segment in there:
+                    limit = complete if segment == there[-1] else None
+                    for line in read_lines(folder, segment.name, limit):
                         yield segment.name, line
             finally:
                 os.close(folder)
 
-    def _snapshot(self, folder: int, stream: str) -> tuple[tuple[_Segment, ...], int, int]:
+    def _snapshot(self, folder: int, stream: str) -> tuple[tuple[Segment, ...], int, int]:
         """The segments, how much of the last one is complete, and how many bytes stand after that.
 
         Under the lock no append is under way, and what is complete then never changes any more.
         """
         with locked(folder, shared=True, seconds=self._lock_seconds):
-            segments = _segments(folder)
-            if not segments:
+            there = segments(folder)
+            if not there:
                 return (), 0, 0
-            file = open_file(folder, segments[-1].name, os.O_RDONLY)
+            file = open_file(folder, there[-1].name, os.O_RDONLY)
             try:
                 size = os.fstat(file).st_size
-                tail = self._tail(file, stream, segments[-1])
+                tail = self._tail(file, stream, there[-1])
             except IntegrityError:
-                return segments, size, 0  # whoever reads the lines meets it
+                return there, size, 0  # whoever reads the lines meets it
             finally:
                 os.close(file)
-        return segments, tail.complete, len(tail.torn)
+        return there, tail.complete, len(tail.torn)
 
-    def _tail(self, file: int, stream: str, segment: _Segment) -> _Tail:
+    def _tail(self, file: int, stream: str, segment: Segment) -> Ending:
         """The end of a segment, from its last bytes alone. IntegrityError when no append can have left it so."""
         size = os.fstat(file).st_size
         start = max(0, size - 2 * MAX_RECORD_BYTES)
@@ -268,7 +275,7 @@ class LocalLog:
         if len(data) - end >= MAX_RECORD_BYTES:
             raise self._broken(stream, segment, f"no line ends in its last {MAX_RECORD_BYTES} bytes")
         begin = data.rfind(b"\n", 0, max(0, end - 1)) + 1
-        return _Tail(complete=start + end, line=data[begin:end], torn=data[end:])
+        return Ending(complete=start + end, line=data[begin:end], torn=data[end:])
 
     # --- folders and errors -------------------------------------------------------------------------------------------
 
@@ -325,7 +332,7 @@ class LocalLog:
                 "relied on: name a folder on a local disk (`store` in quarantine.yaml)"
             )
 
-    def _broken(self, stream: str, segment: _Segment, why: str) -> IntegrityError:
+    def _broken(self, stream: str, segment: Segment, why: str) -> IntegrityError:
         return IntegrityError(
             f"{self._root / stream / segment.name}: {why}. No append leaves it so, and nothing is written to it now: "
             "see what `quarantine audit verify` says"
@@ -350,73 +357,3 @@ def _chained(stream: str, head: Head | None, drafts: Sequence[Draft]) -> tuple[t
         return extend(stream, head, drafts)
     except ValueError as error:
         raise UpstreamError(f"an entry can't be written to the audit log: {error}") from error
-
-
-def _segments(folder: int) -> tuple[_Segment, ...]:
-    """The segments of a stream in their order; files of other names are none."""
-    numbers = (int(match[1]) for match in map(_SEGMENT.fullmatch, names(folder)) if match is not None)
-    return tuple(_Segment(first=number) for number in sorted(numbers))
-
-
-def _write(folder: int, name: str, data: bytes) -> None:
-    """Step (4): appends all of the bytes; what was written of them is taken back when that fails."""
-    file = open_file(folder, name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        size = os.fstat(file).st_size
-        if size == 0:
-            os.fsync(folder)  # before there is a line in it, so that no line is ever in a file that can go away
-        try:
-            write_all(file, data)
-        except OSError:
-            os.ftruncate(file, size)
-            os.fsync(file)
-            raise
-    finally:
-        os.close(file)
-
-
-def _sync_file(folder: int, name: str) -> None:
-    file = open_file(folder, name, os.O_RDWR)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _move_aside(folder: int, file: int, name: str, tail: _Tail) -> None:
-    """Step (3): keeps an unfinished line in a file of its own, then takes it off the segment."""
-    taken = set(names(folder))
-    number = 0
-    while not taken.isdisjoint((f"{name}.torn-{number}", f"{name}.torn-{number}{_NEW}")):
-        number += 1
-    aside = open_file(folder, f"{name}.torn-{number}{_NEW}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        write_all(aside, tail.torn)
-    finally:
-        os.close(aside)
-    os.fsync(folder)
-    os.ftruncate(file, tail.complete)
-    os.fsync(file)
-
-
-def _report(folder: int, name: str, like: Draft) -> Draft:
-    """The entry about an unfinished line that was moved aside."""
-    file = open_file(folder, name, os.O_RDONLY)
-    try:
-        size = os.fstat(file).st_size
-        sha256 = hashlib.sha256(read_at(file, 0, size)).hexdigest()
-    finally:
-        os.close(file)
-    entry_id = new_id(like.time, os.urandom(10))
-    return recovered(like, entry_id, file=name.removesuffix(_NEW), sha256=sha256, size=size)
-
-
-def _read_lines(folder: int, name: str, limit: int | None) -> Iterator[bytes]:
-    with os.fdopen(open_file(folder, name, os.O_RDONLY), "rb", buffering=1 << 18) as file:
-        left = os.fstat(file.fileno()).st_size if limit is None else limit
-        while left > 0:
-            line = file.readline(min(left, MAX_RECORD_BYTES + 1))
-            if not line:
-                return
-            left -= len(line)
-            yield line

@@ -138,6 +138,7 @@ class RattlerSolver:
             "pinned": sorted({spec.name for spec in specs if self._pin(spec, request.channels) is not None}),
             "constraints": request.constraints,
             "not_after": None if request.not_after is None else request.not_after.astimezone(UTC),
+            "approved": [] if request.not_after is None else sorted(digest.hex for digest in request.approved),
         }
         answer = self._ask(ask, request.target)
         if isinstance(answer, _Failed):

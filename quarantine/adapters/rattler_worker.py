@@ -48,7 +48,7 @@ class Solve(TypedDict):
     """Asks for a solution of the specs, with the sources in this order of priority.
 
     `names` are those of the specs. Unless they are `pinned` to one channel, they must come from the first that has them.
-    `not_after` is in ISO 8601.
+    `not_after` is in ISO 8601; it doesn't hold for the files that are `approved` (sha256 in hexadecimal digits).
     """
 
     type: Literal["solve"]
@@ -58,6 +58,7 @@ class Solve(TypedDict):
     pinned: list[str]
     constraints: list[str]
     not_after: str | None
+    approved: list[str]
 
 
 class Listed(TypedDict):
@@ -193,6 +194,41 @@ class Channels:
         return owners
 
 
+class Undated:
+    """A source whose approved files say no time, so that no cutoff holds for them; `times` are what they said.
+
+    All other records are as they came: a name that has young ones only is still this source's.
+    """
+
+    def __init__(self, channel: rattler.Channel, gateway: rattler.Gateway, approved: frozenset[str]) -> None:
+        self._channel = channel
+        self._gateway = gateway
+        self._approved = approved
+        self.times: dict[str, datetime | None] = {}
+
+    async def fetch_package_records(
+        self, platform: rattler.Subdir, name: rattler.PackageName
+    ) -> list[rattler.RepoDataRecord]:
+        """All records of a name."""
+        specs = [rattler.MatchSpec(name.normalized)]
+        answer = await self._gateway.query(
+            [self._channel], [platform], specs, recursive=False, channel_relations="disabled"
+        )
+        found = [record for records in answer for record in records]
+        for record in found:
+            digest = "" if record.sha256 is None else record.sha256.hex()
+            if digest in self._approved:
+                self.times[digest] = record.indexed_timestamp
+                record.indexed_timestamp = None
+                record.timestamp = None
+        return found
+
+    def package_names(self, platform: rattler.Subdir) -> list[str]:
+        """No names: they are asked of the channel."""
+        del platform
+        return []
+
+
 # --- the answers ------------------------------------------------------------------------------------------------------
 
 
@@ -274,8 +310,10 @@ async def _strays(
 async def _solution(
     specs: Sequence[str], ask: Solve, request: Request, channels: Channels
 ) -> list[rattler.RepoDataRecord]:
-    return await rattler.solve(
-        [channels.channels[place] for place in ask["sources"]],
+    approved = frozenset(ask["approved"])
+    undated = [Undated(channels.channels[place], channels.gateway, approved) for place in ask["sources"]]
+    found = await rattler.solve(
+        undated if approved else [channels.channels[place] for place in ask["sources"]],
         [rattler.MatchSpec(spec) for spec in specs],
         gateway=channels.gateway,
         platforms=channels.subdirs,
@@ -292,6 +330,11 @@ async def _solution(
         channel_relations="disabled",
         timestamp_policy="allow-missing",
     )
+    times = {digest: time for source in undated for digest, time in source.times.items()}
+    for record in found:
+        if record.sha256 is not None and record.sha256.hex() in times:
+            record.indexed_timestamp = times[record.sha256.hex()]
+    return found
 
 
 async def _listed(ask: Listed, channels: Channels) -> dict[str, object]:

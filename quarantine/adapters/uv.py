@@ -4,27 +4,49 @@ One run gives versions, digests, edges and the index of each package: requiremen
 uv gets lines that are rendered from parsed values, never the user's text, and none of the user's uv or pip settings:
 no configuration files, no UV_* or PIP_* variables, no netrc (HOME is an empty folder), no credential store.
 
-Distributions that conda installs are given to it as wheels of nothing but metadata, and left out of its answer.
+Distributions that conda installs are given to it as wheels of nothing but metadata, and left out of its answer. So are
+approved files, in folders beside the indexes (`--find-links`, which owns no name and knows no cutoff); those whose names
+are kept to the mirror are an index of their own, the first.
 It does not judge: what uv chose is held against the owners' pages by the caller.
 """
 
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import msgspec
 from packaging.requirements import Requirement as Pep508
 from packaging.utils import NormalizedName, canonicalize_name, parse_sdist_filename
+from packaging.version import Version
 
 from quarantine.errors import UpstreamError
+from quarantine.exceptions import MIRROR
 from quarantine.io.cache import private_folder, read_cached, write_cached
-from quarantine.model import Digest, Ecosystem, Requirement, Target, parse_name, parse_version, parse_wheel_name
+from quarantine.model import (
+    Digest,
+    Ecosystem,
+    Package,
+    Requirement,
+    Target,
+    parse_name,
+    parse_version,
+    parse_wheel_name,
+)
 from quarantine.policy.stage import Upstream
-from quarantine.ports import Installed, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+from quarantine.ports import (
+    Installed,
+    OverlayFile,
+    Resolution,
+    ResolutionFailed,
+    ResolutionRequest,
+    ResolvedPackage,
+    Tell,
+)
 
 if TYPE_CHECKING:
     from quarantine.io.process import Completed
@@ -116,18 +138,23 @@ class UvResolver:
         return answer
 
     def _strays(self, answer: Resolution | ResolutionFailed) -> frozenset[NormalizedName]:
-        """The packages that come from an index that may not have their names."""
+        """The packages that come from an index that may not have their names; approved files come from none."""
         packages = answer.packages if isinstance(answer, Resolution) else ()
+        packages = tuple(package for package in packages if package.upstream != MIRROR)
         return frozenset(p.name for p in packages if self._reserved(p.name) not in (None, p.upstream))
 
     def _solve(self, request: ResolutionRequest, order: Sequence[Upstream]) -> Resolution | ResolutionFailed:
         done = self._run(request, order, extras=True)
         if done.returncode == 0:
-            direct = {r.name for r in _wanted(request)}
-            urls = {url.rstrip("/"): name for name, url in self._urls().items()}
             stubs = frozenset(one.package.name for one in request.installed)
             used = stubs & _names(re.findall(_USED, done.stdout.decode("utf-8", "replace"), re.MULTILINE))
-            return Resolution(packages=tuple(_packages(done.stdout, urls, direct, used)), used=used)
+            sources = _Sources(
+                upstreams={url.rstrip("/"): name for name, url in self._urls().items()},
+                direct=frozenset(r.name for r in _wanted(request) if r.name is not None),
+                used=used,
+                overlay=request.overlay,
+            )
+            return Resolution(packages=tuple(_packages(done.stdout, sources)), used=used)
         failed = _failure(done, request.installed)
         if re.search(r"there are no versions of [a-z0-9-]+\[", failed.explanation):
             # uv says this of a name that nobody has, too, when it is asked for with an extra
@@ -142,10 +169,12 @@ class UvResolver:
         options += ["--python-version", request.target.python, "--python-platform", request.target.uv_platform]
         options += ["--cache-dir", str(private_folder(self._cache_dir) / "uv"), "--index-strategy", "first-index"]
         options += ["--offline"] if self._offline else []
-        options += self._index_options(order)
+        kept = {file.name for file in request.overlay if self._reserved(file.name) == MIRROR}
         if request.not_after is not None:
             options += ["--exclude-newer", _timestamp(request.not_after)]
-            for name, instant in request.not_after_by_name:
+            # an index of files has no upload times, and what is on it was approved
+            lifted = {**dict(request.not_after_by_name), **dict.fromkeys(sorted(kept))}
+            for name, instant in lifted.items():
                 until = "false" if instant is None else _timestamp(instant)
                 options += ["--exclude-newer-package", f"{name}={until}"]
         import tempfile  # noqa: PLC0415  # only a resolution writes anything
@@ -154,6 +183,8 @@ class UvResolver:
 
         with tempfile.TemporaryDirectory(prefix="quarantine-") as temporary:
             folder = Path(temporary)
+            options += self._index_options(order, self._mirrored(request.overlay, kept, folder))
+            options += self._links((file for file in request.overlay if file.name not in kept), folder)
             constraints = _constraints(request.constraints, request.target)
             constraints += _text(self._stubs(request.installed, folder)).decode()
             if constraints:
@@ -175,15 +206,41 @@ class UvResolver:
         from quarantine.archive.stub_wheel import stub_wheel  # noqa: PLC0415  # few resolutions have any
 
         for one in _by_name(installed):
-            filename, data = stub_wheel(one.package, one.metadata)
-            root = private_folder(private_folder(self._cache_dir) / "stubs-1")
-            path = private_folder(root / hashlib.sha256(data).hexdigest()) / filename
-            if read_cached(path, len(data)) != data:
-                write_cached(path, data)
-                if read_cached(path, len(data)) != data:
-                    path = temporary / filename
-                    path.write_bytes(data)
+            path = self._kept("stubs-1", *stub_wheel(one.package, one.metadata), temporary)
             yield f"{one.package.name}@{path.absolute().as_uri()}"
+
+    def _links(self, overlay: Iterable[OverlayFile], temporary: Path) -> Iterator[str]:
+        """The options that show uv approved files: each in a folder of its own, since names may be the same."""
+        for file in overlay:
+            path = self._kept(_OVERLAY, *_stub(file), temporary)
+            yield from ("--find-links", path.parent.absolute().as_uri())
+
+    def _mirrored(self, overlay: Iterable[OverlayFile], names: Collection[str], temporary: Path) -> Sequence[str]:
+        """The URL of an index of the approved files whose names are kept to the mirror, if there are any."""
+        if not names:
+            return ()
+        root = temporary / "mirror"
+        for file in overlay:
+            if file.name in names:
+                path = self._kept(_OVERLAY, *_stub(file), temporary)
+                page = root / file.name / "index.html"
+                page.parent.mkdir(parents=True, exist_ok=True)
+                with page.open("a", encoding="ascii") as stream:
+                    stream.write(f'<a href="{path.absolute().as_uri()}">{file.filename}</a><br>\n')
+        return (root.as_uri(),)
+
+    def _kept(self, kind: str, filename: str, data: bytes, temporary: Path) -> Path:
+        """Where a stub lies: in the cache, or where that can't be written, for this run only."""
+        root = private_folder(private_folder(self._cache_dir) / kind)
+        digest = hashlib.sha256(data).hexdigest()
+        path = private_folder(root / digest) / filename
+        if read_cached(path, len(data)) != data:
+            write_cached(path, data)
+            if read_cached(path, len(data)) != data:
+                path = temporary / kind / digest / filename
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        return path
 
     def _urls(self) -> Mapping[str, str]:
         """The address of every upstream by its name."""
@@ -194,12 +251,16 @@ class UvResolver:
             }
         return self._url_by_name
 
-    def _index_options(self, order: Sequence[Upstream]) -> list[str]:
-        """The default index is the one that uv asks last, so the last upstream becomes it. The names are ours: none collide."""
+    def _index_options(self, order: Sequence[Upstream], before: Sequence[str]) -> list[str]:
+        """The default index is the one that uv asks last, so the last upstream becomes it. The names are ours: none collide.
+
+        The URLs `before` are asked first.
+        """
         urls = self._urls()
-        if not order:
+        named = [f"m{number}={url}" for number, url in enumerate(before)]
+        named += [f"q{number}={urls[upstream.name]}" for number, upstream in enumerate(order)]
+        if not named:
             return ["--no-index"]
-        named = [f"q{number}={urls[upstream.name]}" for number, upstream in enumerate(order)]
         options = [part for index in named[:-1] for part in ("--index", index)]
         return [*options, "--default-index", named[-1]]
 
@@ -293,23 +354,31 @@ def _timestamp(instant: datetime) -> str:
 _USED = r"^([a-z0-9-]+) @ file://"
 
 
-def _packages(
-    stdout: bytes,
-    upstream_by_url: Mapping[str, str],
-    direct: set[NormalizedName | None],
-    used: frozenset[NormalizedName],
-) -> Iterator[ResolvedPackage]:
+_OVERLAY = "overlay-1"
+
+
+class _Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Where packages may come from: upstreams by their URLs, installed distributions that are used, approved files."""
+
+    upstreams: Mapping[str, str]
+    direct: frozenset[NormalizedName]
+    used: frozenset[NormalizedName]
+    overlay: tuple[OverlayFile, ...]
+
+
+def _packages(stdout: bytes, sources: _Sources) -> Iterator[ResolvedPackage]:
     """The packages of uv's requirements output, each with its hashes, who pulled it in, and its index.
 
-    Those that are there already are left out; nothing else may come from a file.
+    Those that are there already are left out; nothing else may come from a file but an approved one.
     """
     for block in re.split(r"\n(?=[^\s#])", stdout.decode("utf-8", "replace").strip()):
         stub = re.match(_USED, block)
-        if not block or (stub is not None and stub[1] in used):
+        if not block or (stub is not None and stub[1] in sources.used):
             continue
         pin = re.match(r"([A-Za-z0-9._-]+)==([^\s;\\]+)", block)
         index = re.search(r"^ +# from (\S+)$", block, re.MULTILINE)
-        upstream = None if index is None else upstream_by_url.get(index[1].rstrip("/"))
+        local = index is not None and index[1].startswith("file://")
+        upstream = MIRROR if local else None if index is None else sources.upstreams.get(index[1].rstrip("/"))
         if pin is None or upstream is None:
             raise UpstreamError(f"uv's answer can't be read: expected a pin and its index, found {block[:200]!a}")
         try:
@@ -322,10 +391,30 @@ def _packages(
             name=name,
             version=version,
             upstream=upstream,
-            digests=digests,
+            digests=_approved(name, version, digests, sources.overlay) if local else digests,
             required_by=required_by,
-            direct=name in direct,
+            direct=name in sources.direct,
         )
+
+
+def _approved(
+    name: NormalizedName, version: Version, stubs: frozenset[Digest], overlay: Iterable[OverlayFile]
+) -> frozenset[Digest]:
+    """The digests of the approved files of a version, which uv knows by their stubs. UpstreamError when it took another file."""
+    files = {
+        Digest.sha256(hashlib.sha256(_stub(file)[1]).hexdigest()): file.digest
+        for file in overlay
+        if (file.name, file.version) == (name, version)
+    }
+    if not files or not stubs <= files.keys():
+        raise UpstreamError(f"uv's answer can't be read: {name} {version} is from a file that nobody gave it")
+    return frozenset(files.values())
+
+
+def _stub(file: OverlayFile) -> tuple[str, bytes]:
+    from quarantine.archive.stub_wheel import stub_wheel  # noqa: PLC0415  # few resolutions have any
+
+    return stub_wheel(Package(file.name, file.version), file.metadata, file.filename, file.digest)
 
 
 def _via(block: str) -> Iterator[str]:
@@ -406,5 +495,6 @@ def _without_time(warnings: Iterable[str]) -> frozenset[NormalizedName]:
 
 def _without_secrets(text: str) -> str:
     """The text with every URL cut down to scheme, host and path, and without the places of stub wheels."""
+    text = re.sub(rf"(?:file://)?[^\s`]*/{_OVERLAY}/[0-9a-f]{{64}}", "the approved files", text)
     text = re.sub(_STUB, lambda stub: f"{stub[1].replace('_', '-')} {unquote(stub[2])}, which conda installs", text)
     return re.sub(r"(https?://)(?:[^\s/@`]*@)?([^\s?#`)]*)[^\s`)]*", r"\1\2", text)

@@ -17,7 +17,23 @@ from typing import Protocol
 
 from quarantine.errors import IntegrityError
 
-__all__ = ["FILES", "INDEX", "LISTS", "MAX_ENTRIES", "PATHS", "SEPARATOR", "Part", "content", "readable", "walk"]
+__all__ = [
+    "FILES",
+    "INDEX",
+    "LISTS",
+    "MAX_ENTRIES",
+    "MAX_HEADER_BYTES",
+    "PATHS",
+    "SEPARATOR",
+    "Fed",
+    "Meter",
+    "Part",
+    "Readable",
+    "check_member",
+    "content",
+    "readable",
+    "walk",
+]
 
 MAX_INFO_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 100_000
@@ -39,13 +55,13 @@ class _Library(Protocol):
 
     zstd: "_Zstd"
 
-    def tar_generator(self, fileobj: "_Meter") -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]: ...
+    def tar_generator(self, fileobj: "Meter") -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]: ...
 
 
 class _Zstd(Protocol):
     ZstdError: type[Exception]
 
-    def open(self, file: "_Fed") -> io.BufferedIOBase: ...
+    def open(self, file: "Fed") -> io.BufferedIOBase: ...
 
 
 def _library() -> _Library:
@@ -57,7 +73,7 @@ def _library() -> _Library:
     return library
 
 
-class _Fed(io.RawIOBase):
+class Fed(io.RawIOBase):
     """A file of chunks that are asked for as they are needed; `count` bytes were given away."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -78,10 +94,18 @@ class _Fed(io.RawIOBase):
         return data
 
 
-class _Meter:
+class Readable(Protocol):
+    """A decompressor, as it is read."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, none at the end."""
+        ...
+
+
+class Meter:
     """What comes out of a decompressor, until it is more than `allowed` or out of proportion to what went in."""
 
-    def __init__(self, filename: str, stream: io.BufferedIOBase, fed: _Fed) -> None:
+    def __init__(self, filename: str, stream: Readable, fed: Fed) -> None:
         self._filename = filename
         self._stream = stream
         self._fed = fed
@@ -131,16 +155,16 @@ def walk(
     `tarfile` takes it, which keeps whole headers, of any length, in memory.
     """
     library = _library()
-    fed = _Fed(chunks)
+    fed = Fed(chunks)
     with library.zstd.open(fed) if filename.endswith(".conda") else bz2.open(fed) as stream:
-        meter = _Meter(filename, stream, fed)
+        meter = Meter(filename, stream, fed)
         end = 0
         with closing(library.tar_generator(meter)) as found:
             for number, (tar, member) in enumerate(found, 1):
                 end = tar.offset
                 if number > MAX_ENTRIES:
                     raise IntegrityError(f"{filename}: it has more than {MAX_ENTRIES} members")
-                _check_member(filename, member)
+                check_member(filename, member)
                 if part is Part.INFO and member.offset_data + member.size > MAX_INFO_BYTES:
                     raise IntegrityError(f"{filename}: its info member unpacks to more than {MAX_INFO_BYTES} bytes")
                 path = _plain(filename, member.name)
@@ -153,8 +177,11 @@ def walk(
             raise IntegrityError(f"{filename}: there are bytes behind its last member")
 
 
-def _check_member(filename: str, member: tarfile.TarInfo) -> None:
-    """Programs disagree about where the next header is, or about the name, when these are odd."""
+def check_member(filename: str, member: tarfile.TarInfo) -> None:
+    """Raises IntegrityError for a member that is read in two ways.
+
+    Programs disagree about where the next header is, or about the name, when these are odd.
+    """
     if member.size < 0 or (member.size and not member.isreg()):
         raise IntegrityError(f"{filename}: its member {member.name[:100]!a} has {member.size} bytes")
     odd = sorted(member.pax_headers.keys() & {"size", "GNU.sparse.name"})

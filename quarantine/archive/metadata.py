@@ -18,12 +18,15 @@ __all__ = ["MAX_METADATA_BYTES", "Metadata", "parse_metadata"]
 
 MAX_METADATA_BYTES = 1024 * 1024
 MAX_REQUIRES = 10_000
+MAX_LICENCE = 1000
+MAX_CLASSIFIERS = 50
 _VCS = ("git+", "hg+", "svn+", "bzr+")
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """What a distribution says of itself. A field that is absent or unreadable is None, or missing from `requires`.
 
+    The licence stands in up to three places: as an SPDX expression, as words of any kind, and as classifiers.
     `problems` names the fields that can't be read.
     """
 
@@ -31,6 +34,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     version: Version | None
     requires: tuple[Requirement, ...] = ()
     requires_python: SpecifierSet | None = None
+    license_expression: str | None = None
+    license: str | None = None
+    license_classifiers: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -76,8 +82,20 @@ def parse_metadata(file: str, data: bytes) -> Metadata:
         version=version,
         requires=tuple(requires),
         requires_python=requires_python,
+        license_expression=_short(raw.get("license_expression")),
+        license=_short(raw.get("license")),
+        license_classifiers=_licences(raw.get("classifiers", [])),
         problems=tuple(problems),
     )
+
+
+def _short(text: str | None) -> str | None:
+    """The text, cut: whole licences stand in this field too, and are no identifiers."""
+    return None if text is None else text[:MAX_LICENCE].strip() or None
+
+
+def _licences(classifiers: list[str]) -> tuple[str, ...]:
+    return tuple(line[:MAX_LICENCE] for line in classifiers if line.startswith("License ::"))[:MAX_CLASSIFIERS]
 
 
 def _requirement(file: str, line: str) -> Requirement:

@@ -56,6 +56,7 @@ class _Row(msgspec.Struct, array_like=True):
     requires_python: str | None
     has_metadata: bool
     metadata_sha256: bytes | None
+    provenance: str | None = None
 
 
 _Rows = list[_Row]
@@ -98,6 +99,7 @@ class _File(msgspec.Struct, rename="kebab"):
     upload_time: str | None = None
     core_metadata: bool | dict[str, str] | None = None
     dist_info_metadata: bool | dict[str, str] | None = None
+    provenance: str | None = None
 
 
 class _Page(msgspec.Struct, rename="kebab"):
@@ -135,6 +137,7 @@ def _row_of_json(file: _File) -> _Row:
         requires_python=file.requires_python,
         has_metadata=bool(metadata),
         metadata_sha256=_sha256(metadata.get("sha256")) if isinstance(metadata, dict) else None,
+        provenance=file.provenance,
     )
 
 
@@ -213,6 +216,7 @@ def _row_of_link(attributes: Mapping[str, str]) -> _Row | None:
         requires_python=attributes.get("data-requires-python"),
         has_metadata=metadata is not None and metadata != "false",
         metadata_sha256=_sha256(metadata.removeprefix("sha256=")) if metadata is not None else None,
+        provenance=attributes.get("data-provenance"),
     )
 
 
@@ -302,8 +306,17 @@ def _artifact(name: NormalizedName, base: str, row: _Row) -> Artifact | None:
         requires_python=None if row.requires_python is None else _specifier(row.requires_python),
         metadata_digest=None if row.metadata_sha256 is None else Digest("sha256", row.metadata_sha256.hex()),
         has_metadata=row.has_metadata,
+        provenance=_provenance(base, row.provenance),
         tags=tags,
     )
+
+
+def _provenance(base: str, url: str | None) -> str | None:
+    """Where the file's attestations are; None where the page doesn't say, or says nothing that can be an address."""
+    try:
+        return None if url is None else _absolute(base, url)
+    except ValueError:
+        return None
 
 
 def _absolute(base: str, url: str) -> str | None:

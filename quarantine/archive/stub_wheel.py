@@ -10,21 +10,31 @@ import zipfile
 
 from quarantine.archive.metadata import MAX_METADATA_BYTES, MAX_REQUIRES
 from quarantine.errors import UpstreamError
-from quarantine.model import Package
+from quarantine.model import Digest, Package
 
 __all__ = ["stub_wheel"]
 
 
-def stub_wheel(package: Package, metadata: bytes | None) -> tuple[str, bytes]:
-    """File name and bytes of a pure wheel without modules: the same bytes for the same arguments.
+def stub_wheel(
+    package: Package, metadata: bytes | None, filename: str | None = None, stands_for: Digest | None = None
+) -> tuple[str, bytes]:
+    """File name and bytes of a wheel without modules: the same bytes for the same arguments.
 
     Of `metadata` (core metadata) only what it requires is taken over, as it stands there; Name and Version are the
-    package's. It isn't asked which Python it is for: it is installed. UpstreamError when `metadata` can't be read.
+    package's. It isn't asked which Python it is for: that is known before. Without a `filename` (of a wheel of the package)
+    it is a pure one. Those that stand for different bytes differ. UpstreamError when `metadata` can't be read.
     """
     stem = f"{package.name.replace('-', '_')}-{package.version}"
-    required = () if metadata is None else _required(package, metadata)
+    required = (
+        ()
+        if metadata is None
+        else _required(package, metadata, "conda installs" if filename is None else "an exception lets in")
+    )
     lines = ["Metadata-Version: 2.1", f"Name: {package.name}", f"Version: {package.version}", *required]
-    wheel = "Wheel-Version: 1.0\nGenerator: quarantine\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    tag = "py3-none-any" if filename is None else "-".join(filename.removesuffix(".whl").rsplit("-", 3)[1:])
+    wheel = f"Wheel-Version: 1.0\nGenerator: quarantine\nRoot-Is-Purelib: true\nTag: {tag}\n"
+    if stands_for is not None:
+        wheel += f"Stands-For: {stands_for}\n"
     members = {
         f"{stem}.dist-info/METADATA": "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"),
         f"{stem}.dist-info/WHEEL": wheel.encode(),
@@ -38,12 +48,12 @@ def stub_wheel(package: Package, metadata: bytes | None) -> tuple[str, bytes]:
             member = zipfile.ZipInfo(path)  # of 1980
             member.create_system = 3  # whatever system this runs on
             archive.writestr(member, data)
-    return f"{stem}-py3-none-any.whl", buffer.getvalue()
+    return filename or f"{stem}-py3-none-any.whl", buffer.getvalue()
 
 
-def _required(package: Package, metadata: bytes) -> list[str]:
+def _required(package: Package, metadata: bytes, by: str) -> list[str]:
     """The header lines that say what it requires, one line each, whatever they were folded like."""
-    what = f"{package.name} {package.version}, which conda installs"
+    what = f"{package.name} {package.version}, which {by}"
     if len(metadata) > MAX_METADATA_BYTES:
         raise UpstreamError(f"{what}: {len(metadata)} bytes of metadata, at most {MAX_METADATA_BYTES} are read")
     from packaging.metadata import parse_email  # noqa: PLC0415  # it loads the whole email package

@@ -32,10 +32,13 @@ __all__ = [
     "RECOVERED",
     "ClockJump",
     "Head",
+    "Place",
+    "Tail",
     "Tampered",
     "Verified",
     "entries",
     "extend",
+    "follow",
     "genesis",
     "head_of",
     "parse_head",
@@ -58,6 +61,25 @@ class Head(msgspec.Struct, frozen=True, order=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.seq}:{self.sha256}"
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where reading of a stream left off: `offset` bytes into the segment whose first entry is number `segment`.
+
+    `head` is the last entry before it, None at the very beginning: what comes next must be linked to it.
+    """
+
+    segment: int = 0
+    offset: int = 0
+    head: Head | None = None
+
+
+class Tail(msgspec.Struct, frozen=True, kw_only=True):
+    """The complete stored lines after a place, unverified, and the segment and offset behind the last of them."""
+
+    lines: tuple[bytes, ...]
+    segment: int
+    offset: int
 
 
 class ClockJump(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,16 +177,24 @@ def entries(stream: str, lines: Iterable[bytes]) -> Iterator[Entry]:
 
     IntegrityError at the first that isn't: nothing that was changed is ever given out, unless it is the last.
     """
-    prev = genesis(stream)
-    for seq, line in enumerate(lines):
+    return follow(stream, None, lines)
+
+
+def follow(stream: str, after: Head | None, lines: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries on the lines that come after a head, each only after it proved to be in its place.
+
+    IntegrityError at the first that isn't.
+    """
+    seq, prev = (0, genesis(stream)) if after is None else (after.seq + 1, after.sha256)
+    for number, line in enumerate(lines, seq):
         problem: Tampered | str | None
         try:
             entry = parse_entry(line)
-            problem = _misplaced(stream, entry, seq=seq, prev=prev, required=None)
+            problem = _misplaced(stream, entry, seq=number, prev=prev, required=None)
         except IntegrityError as error:
             problem = str(error)
         if problem is not None:
-            raise IntegrityError(f"the audit log {stream} was changed at line {seq + 1}: {problem}: stop and look")
+            raise IntegrityError(f"the audit log {stream} was changed at line {number + 1}: {problem}: stop and look")
         yield entry
         prev = entry.sha256
 

@@ -17,6 +17,7 @@ from quarantine.errors import IntegrityError, QuarantineError, UpstreamError, Us
 from quarantine.report.escape import ascii_json, escape
 
 if TYPE_CHECKING:
+    from quarantine.adapters.blob_log import BlobLog
     from quarantine.adapters.local_log import LocalLog
     from quarantine.audit.chain import Head, Tampered, Verified
     from quarantine.audit.record import Entry
@@ -200,11 +201,11 @@ def _export(
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _log(session: Session, chosen: Sequence[str]) -> tuple["LocalLog", tuple[str, ...]]:
+def _log(session: Session, chosen: Sequence[str]) -> tuple["LocalLog | BlobLog", tuple[str, ...]]:
     """The log, and the streams asked for, or all of them. UsageError for one that isn't there."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
 
-    log = wiring.audit_log(session.settings)
+    log = wiring.audit_log(session.settings, session.environment)
     streams = log.streams()
     for stream in chosen:
         if stream not in streams:
@@ -215,7 +216,7 @@ def _log(session: Session, chosen: Sequence[str]) -> tuple["LocalLog", tuple[str
 
 def _entries(
     session: Session,
-    log: "LocalLog",
+    log: "LocalLog | BlobLog",
     streams: Iterable[str],
     *,
     kind: str | None,
@@ -238,7 +239,7 @@ def _entries(
 
 
 def _verified(
-    session: Session, log: "LocalLog", stream: str, wanted: Sequence[tuple[str | None, "Head"]]
+    session: Session, log: "LocalLog | BlobLog", stream: str, wanted: Sequence[tuple[str | None, "Head"]]
 ) -> "Verified | Tampered":
     from msgspec.structs import replace  # noqa: PLC0415  # --help needs none of it
 
@@ -254,13 +255,13 @@ def _verified(
     return replace(result, torn_bytes=log.torn_bytes(stream)) if isinstance(result, Verified) else result
 
 
-def _without_evidence(session: Session, log: "LocalLog", streams: Iterable[str]) -> bool:
+def _without_evidence(session: Session, log: "LocalLog | BlobLog", streams: Iterable[str]) -> bool:
     """Whether an entry names evidence that isn't there as it was; each such entry is told."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.chain import entries  # noqa: PLC0415
     from quarantine.model import Digest  # noqa: PLC0415
 
-    store = wiring.artifact_store(session.settings)
+    store = wiring.artifact_store(session.settings, session.environment)
     lost = False
     for stream in streams:
         session.tell(f"looking at the evidence of {stream}")
@@ -347,7 +348,7 @@ def _as_text(session: Session, results: Sequence["Verified | Tampered"]) -> str:
     return table(("stream", "state", "extent", "head"), rows, width, session.colour)
 
 
-def _explain(session: Session, results: Sequence["Verified | Tampered"], log: "LocalLog") -> None:
+def _explain(session: Session, results: Sequence["Verified | Tampered"], log: "LocalLog | BlobLog") -> None:
     """What a person has to know beyond the table."""
     from quarantine.audit.chain import Tampered  # noqa: PLC0415  # --help needs none of it
 
@@ -367,7 +368,7 @@ def _explain(session: Session, results: Sequence["Verified | Tampered"], log: "L
             session.say(f"warning: {result.stream}: {_entries_in(more)} more whose time doesn't fit")
 
 
-def _as_json(results: Sequence["Verified | Tampered"], missing: Sequence["Head"], log: "LocalLog") -> str:
+def _as_json(results: Sequence["Verified | Tampered"], missing: Sequence["Head"], log: "LocalLog | BlobLog") -> str:
     import json  # noqa: PLC0415  # only for --json
 
     from quarantine.audit.chain import Tampered  # noqa: PLC0415

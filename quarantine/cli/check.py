@@ -118,12 +118,15 @@ def command(
         )
     kept = None if lock is None else lock.path
     _check_sinks([file for _, file in sinks if file is not None], kept, specs, settings)
-    policy = wiring.policy(settings, session.now)
+    in_force = wiring.policies(settings, session.environment, session.now)
+    policy = in_force.policy
     request = CheckRequest(
         paths=specs,
         working_directory=Path.cwd(),
         targets=tuple(dict.fromkeys(map(_target, targets))) or settings.targets,
         policy=policy,
+        local_policy=in_force.local,
+        local_users=wiring.local_users_decide(settings),
         policy_sha256=wiring.policy_sha256(settings, policy),
         expected_policy=expected,
         stage=stage or policy.default_stage("check" if lock is None else "lock"),
@@ -139,7 +142,9 @@ def command(
         actor=wiring.local_actor(),
         tool_version=__version__,
     )
-    ports = wiring.check_ports(settings, policy, session.environment, session.now, offline=offline)
+    ports = wiring.check_ports(
+        settings, policy, session.environment, session.now, offline=offline, state=in_force.state
+    )
     result = check(request, ports, encode, session.tell)
     if result.lock is not None and lock is not None and lock.kind is LockKind.CONDA_LOCK and _has_image(result):
         session.say(f"{result.lock} holds packages alone: name the image by the digest above, or lock with azureml=DIR")

@@ -74,7 +74,11 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
         "quarantine advisories sync",
     )
     yield _ask(
-        "store", lambda: wiring.probe_folder(settings.store), f"make {settings.store} writable, or set another `store:`"
+        "store",
+        lambda: wiring.probe_store(settings, session.environment),
+        f"make {settings.store} writable, or set another `store:`"
+        if settings.remote_store is None
+        else "do what the message says, or set another `store:`",
     )
     yield _ask("cache", lambda: wiring.probe_cache(settings.cache), "set QUARANTINE_CACHE to a writable folder")
     yield _ask("audit log", lambda: _audit(session), "run `quarantine audit verify` and look at what it names")
@@ -126,7 +130,7 @@ def _audit(session: Session) -> str:
     from quarantine.audit.chain import Tampered, verify  # noqa: PLC0415
     from quarantine.errors import IntegrityError  # noqa: PLC0415
 
-    log = wiring.audit_log(session.settings)
+    log = wiring.audit_log(session.settings, session.environment)
     entries = 0
     for stream in log.streams():
         verified = verify(stream, log.lines(stream), now=session.now)

@@ -21,6 +21,7 @@ __all__ = ["main"]
 # command -> (module, what --help says)
 _COMMANDS = {
     "check": ("quarantine.cli.check", "Judge environments before they are built, and write the lock to build from."),
+    "exception": ("quarantine.cli.exception", "The exception process: ask for what a check refuses, vet it, decide."),
     "allowlist": ("quarantine.cli.allowlist", "The curated lists: validate them, explain what would happen to a name."),
     "advisories": ("quarantine.cli.advisories", "The local advisory database: sync it, see how fresh it is."),
     "audit": ("quarantine.cli.audit", "The audit log: list, verify and export it."),

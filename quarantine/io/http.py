@@ -1,4 +1,4 @@
-"""The HTTP client of everything that reads from outside: GET only, guarded, bounded, patient within limits.
+"""The HTTP client of everything that reads from outside: guarded, bounded, patient within limits.
 
 TLS is always verified, against the system's certificate authorities. Where a request may go is `guard`'s business; it is
 asked again for every redirect. What a message says about a URL is its host and path: a query may hold a signature.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import stamina
     import urllib3
 
-    _Send = Callable[[Target, Mapping[str, str], urllib3.Timeout], urllib3.BaseHTTPResponse]
+    _Send = Callable[[str, Target, Mapping[str, str], urllib3.Timeout], urllib3.BaseHTTPResponse]
 
 __all__ = ["HttpClient", "Request", "Response", "Streamed"]
 
@@ -148,6 +148,23 @@ class HttpClient:
                 return Response(status=answer.status, url=str(target), headers=answer.headers, body=body)
         raise AssertionError  # pragma: no cover - the last attempt raises
 
+    def post(self, url: str, *, headers: Mapping[str, str] = _NO_HEADERS, max_bytes: int) -> Response:
+        """The answer to a POST without a body, asked once: whether the first one was heard isn't known.
+
+        It is no answer to be sent elsewhere. UpstreamError as for `get`.
+        """
+        ends = monotonic() + self._deadline
+        target = target_of(url)
+        sent = {"User-Agent": self._user_agent, "Accept-Encoding": "gzip", "Content-Length": "0", **headers}
+        answer = self._send(target, sent, (), ends, method="POST")
+        try:
+            if answer.status in _REDIRECTS:
+                raise UpstreamError(f"{target} redirects what was sent to it: refused")
+            body = b"".join(_chunks(target, answer, max_bytes, ends, self._timeout))
+            return Response(status=answer.status, url=str(target), headers=answer.headers, body=body)
+        finally:
+            answer.close()
+
     @contextmanager
     def stream(
         self,
@@ -260,7 +277,7 @@ class HttpClient:
         raise UpstreamError(f"{start} redirects more than {MAX_REDIRECTS} times")
 
     def _send(
-        self, target: Target, headers: Mapping[str, str], also: Collection[str], ends: float
+        self, target: Target, headers: Mapping[str, str], also: Collection[str], ends: float, method: str = "GET"
     ) -> "urllib3.BaseHTTPResponse":
         import urllib3  # noqa: PLC0415 - only a command that reads from outside pays for it
 
@@ -272,7 +289,7 @@ class HttpClient:
         failed: Exception | None = None
         for send in self._ways(target.origin, also):
             try:
-                answer = send(target, {**headers, "Host": target.origin.netloc}, timeout)
+                answer = send(method, target, {**headers, "Host": target.origin.netloc}, timeout)
             except (errors.NewConnectionError, errors.ConnectTimeoutError) as error:
                 failed = error  # the host's next address may answer
                 continue
@@ -341,14 +358,14 @@ class HttpClient:
 
 
 def _to_address(pool: "urllib3.HTTPConnectionPool") -> "_Send":
-    return lambda target, headers, timeout: pool.urlopen(
-        "GET", target.path, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
+    return lambda method, target, headers, timeout: pool.urlopen(
+        method, target.path, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
     )
 
 
 def _through_proxy(manager: "urllib3.ProxyManager") -> "_Send":
-    return lambda target, headers, timeout: manager.urlopen(
-        "GET", target.url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
+    return lambda method, target, headers, timeout: manager.urlopen(
+        method, target.url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
     )
 
 

@@ -1,7 +1,7 @@
 """The check: may these environments be built?
 
-(1) Read the files. (2) Prove that the advisories can be trusted. (3) Plan every file for every target: what would be
-installed; once more where a security fix is younger than the cutoff. (4) Gather evidence and judge every item by every
+(1) Read the files. (2) Prove that the advisories can be trusted, and see what exceptions there are. (3) Plan every file
+for every target: what would be installed; once more where a security fix is younger than the cutoff. (4) Gather evidence and judge every item by every
 rule. (5) Find the nearest version of what is refused. (6) Render the lock, if one was asked for and all is allowed.
 (7) Put the whole verdict into the evidence store and its summary into the audit log. (8) Write the lock.
 
@@ -20,8 +20,10 @@ from msgspec.structs import replace
 from quarantine.audit.chain import CLOCK_TOLERANCE
 from quarantine.audit.record import Draft, Json
 from quarantine.errors import QuarantineError, UpstreamError
+from quarantine.exceptions import Grants, State
 from quarantine.model import (
     CheckResult,
+    Digest,
     Ecosystem,
     EnvironmentSpec,
     Item,
@@ -37,6 +39,7 @@ from quarantine.model import (
 from quarantine.pipeline.evidence import Judge
 from quarantine.pipeline.lock import Lock, fits, lock_files
 from quarantine.pipeline.locked import Plan
+from quarantine.pipeline.overlay import Overlay
 from quarantine.pipeline.pages import Pages
 from quarantine.pipeline.plan import Planner
 from quarantine.pipeline.read import read_specs
@@ -62,7 +65,11 @@ _NOWHERE = Location(file="")
 
 
 class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything outside that a check needs; the makers make what only some checks need. `write` replaces a file in one step, raising UpstreamError."""
+    """Everything outside that a check needs; the makers make what only some checks need. `write` replaces a file in one step, raising UpstreamError.
+
+    `exceptions` is the state of all exceptions, None where nobody ever asked for one (UpstreamError, IntegrityError).
+    `metadata` is core metadata that was published, by its digest, None where it isn't there (UpstreamError).
+    """
 
     resolver: Callable[[], PythonResolver]
     solver: Callable[[], CondaSolver]
@@ -72,16 +79,24 @@ class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
     advisories: AdvisoryService
     log: AuditLog
     store: ArtifactStore
+    exceptions: Callable[[], State | None]
+    metadata: Callable[[Digest], bytes | None]
     write: Callable[[Path, bytes], None]
 
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be checked, for whom, and what the entry in the audit log is called."""
+    """What is to be checked, for whom, and what the entry in the audit log is called.
+
+    `local_policy` is one that may only tighten `policy`, None where there is none. `local_users` is whether users of the
+    operating system may decide on exceptions, as on the embedded default.
+    """
 
     paths: tuple[Path, ...]
     working_directory: Path
     targets: tuple[Target, ...]
     policy: Policy
+    local_policy: Policy | None = None
+    local_users: bool
     policy_sha256: str
     expected_policy: str | None
     stage: str
@@ -120,7 +135,8 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     # (2)
     judge = _judge(request, stage, ports, tell)
     # (3)
-    pages = Pages(ports.index, tell)
+    overlay = Overlay(judge.grants, ports.metadata, request.policy.upstream_of_reserved)
+    pages = Pages(ports.index, tell, overlay)
     planner = Planner(
         judge=judge,
         pages=pages,
@@ -161,6 +177,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         before=request.before,
         after=request.after,
         unverifiable=tuple(entry for spec in specs for leaf in spec.leaves for entry in leaf.unverifiable),
+        default_stage=request.policy.default_stages.get("check", ""),
     )
     # (6) to (8)
     return _record(result, specs, request, ports, encode, tell)
@@ -175,18 +192,39 @@ def _judge(request: CheckRequest, stage: StagePolicy, ports: CheckPorts, tell: T
         snapshot = ports.advisories.snapshot()
     except UpstreamError as error:
         problem = str(error)
+    grants, doubts = _exceptions(request, ports)
     return Judge(
         stage=stage,
         preconditions=(
             *rules.preconditions(snapshot, problem, request.advisory_max_age, request.now),
             *_expected_policy(request),
-            *_clock(request, ports.log),
+            *(_clock(request, ports.log) or doubts),
         ),
         snapshot=snapshot,
         advisories=ports.advisories,
         now=request.now,
         tell=tell,
+        grants=grants,
+        local=None if request.local_policy is None else request.local_policy.stage(request.stage),
     )
+
+
+def _exceptions(request: CheckRequest, ports: CheckPorts) -> tuple[Grants | None, tuple[Outcome, ...]]:
+    """What exceptions come to for the project and the stage, and the doubts about them.
+
+    Without them neither what is let in nor what is stopped can be told, so a state that can't be read leaves all undecided.
+    """
+    try:
+        state = ports.exceptions()
+    except UpstreamError as error:
+        message = f"what exceptions there are can't be read: {error}"
+        return None, (Outcome(rule="exceptions", kind=OutcomeKind.UNKNOWN, message=message),)
+    if state is None:
+        return None, ()
+    from quarantine.policy.decide import clock, grants  # noqa: PLC0415  # most stores have no exception yet
+
+    found = grants(state, request.policy, request.project, request.stage, request.now, local=request.local_users)
+    return found, clock(state, request.now)
 
 
 def _expected_policy(request: CheckRequest) -> tuple[Outcome, ...]:
@@ -253,10 +291,11 @@ def _subject(
     entry: _Planned, index: int, judged: tuple[JudgedItem, ...], request: CheckRequest, judge: Judge
 ) -> Subject:
     own = [item for item in judged if index in item.item.subjects]
-    outcomes = (
-        *rules.judge_spec(judge.stage, entry.spec, locks=request.lock is not None, now=request.now),
-        *entry.plan.outcomes,
-    )
+    told = rules.judge_spec(judge.stage, entry.spec, locks=request.lock is not None, now=request.now)
+    if judge.local is not None:
+        local = rules.judge_spec(judge.local, entry.spec, locks=request.lock is not None, now=request.now)
+        told = rules.tightened(told, local)
+    outcomes = (*told, *entry.plan.outcomes)
     kinds = {outcome.kind for outcome in outcomes}
     of_spec: list[Verdict] = []
     if OutcomeKind.FAIL in kinds:
@@ -357,6 +396,7 @@ def _data(result: CheckResult, request: CheckRequest, evidence: str, files: Mapp
         for subject in result.subjects[:MAX_REASONS]
     ]
     snapshot = result.snapshot
+    let_in = {entry.exception.exception for entry in result.items if entry.exception is not None}
     return {
         "actor": dict(request.actor),
         "outcome": result.verdict.value,
@@ -365,6 +405,7 @@ def _data(result: CheckResult, request: CheckRequest, evidence: str, files: Mapp
         "reasons": reasons[:MAX_REASONS],
         "reasons_total": len(reasons),
         "items_total": len(result.items),
+        "exceptions": [*sorted(let_in)[:MAX_REASONS]],
         "policy": {"digest": {"sha256": result.policy_sha256}},
         "advisories": None if snapshot is None else {"digest": {"sha256": snapshot.sha256}},
         "resources": resources,

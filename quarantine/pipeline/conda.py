@@ -57,7 +57,10 @@ class CondaPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conda(msgspec.Struct, frozen=True, kw_only=True):
-    """Plans conda sections, under one stage's policy, at one instant. `failures` are kept for as long as a run takes."""
+    """Plans conda sections, under one stage's policy, at one instant. `failures` are kept for as long as a run takes.
+
+    `approved` are the files that exceptions let in: no cutoff holds for them.
+    """
 
     stage: StagePolicy
     solver: CondaSolver
@@ -65,6 +68,7 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     tell: Tell
     failures: dict[tuple[str, ...], UpstreamError]
+    approved: frozenset[Digest] = frozenset()
 
     def plan(self, spec: EnvironmentSpec, target: Target, subject: int) -> CondaPlan:
         """What the spec's conda section comes to. UpstreamError when a channel or the solver fails."""
@@ -123,6 +127,7 @@ class Conda(msgspec.Struct, frozen=True, kw_only=True):
             specs=specs,
             target=target,
             not_after=self.now - self.stage.minimum_age if self.stage.minimum_age else None,
+            approved=self.approved,
             constraints=self.stage.conda_constraints(),
         )
         answer = self._asked(request)

@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from quarantine.errors import UpstreamError
+from quarantine.exceptions import Grants
 from quarantine.model import (
     Finding,
     Item,
     JudgedItem,
+    LetIn,
     Outcome,
     OutcomeKind,
     Package,
@@ -16,6 +18,7 @@ from quarantine.model import (
 )
 from quarantine.policy import rules
 from quarantine.policy.stage import StagePolicy
+from quarantine.policy.waivers import covered, scoped
 from quarantine.ports import AdvisoryService, Tell
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ __all__ = ["Judge"]
 class Judge:
     """Judges items by the rules of one stage on the evidence of one advisory service.
 
+    `grants` are the exceptions of the project and the stage, None where there are none. `local` is a policy that may only
+    tighten the one in force: what it has against an item counts too.
     `unanswered` says why the advisory service could not answer, None while it does.
     """
 
@@ -40,10 +45,14 @@ class Judge:
         advisories: AdvisoryService,
         now: datetime,
         tell: Tell,
+        grants: Grants | None = None,
+        local: StagePolicy | None = None,
     ) -> None:
         self.stage = stage
         self.preconditions = preconditions
         self.now = now
+        self.grants = grants
+        self.local = local
         self.unanswered: str | None = None
         self.snapshot = snapshot
         self._advisories = advisories
@@ -81,11 +90,29 @@ class Judge:
     def _judge(self, item: Item, known: Mapping[Package, tuple[Finding, ...]] | None) -> JudgedItem:
         findings = None if known is None else _joined(known[package] for package in item.packages)
         fix = any(package.version in self._fixes.get(package.name, ()) for package in item.packages)
-        evidence = rules.Evidence(item=item, findings=findings, fix=fix)
+        evidence = rules.Evidence(item=item, findings=findings, fix=fix, grants=self.grants)
         outcomes = rules.judge(self.stage, evidence, self.snapshot, self.now)
+        if self.local is not None:
+            outcomes = rules.tightened(outcomes, rules.judge(self.local, evidence, self.snapshot, self.now))
         return JudgedItem(
-            item=item, verdict=rules.verdict(outcomes, self.preconditions), findings=findings, outcomes=outcomes
+            item=item,
+            verdict=rules.verdict(outcomes, self.preconditions),
+            findings=findings,
+            outcomes=outcomes,
+            exception=None if self.grants is None else _let_in(item, self.grants),
         )
+
+
+def _let_in(item: Item, grants: Grants) -> LetIn | None:
+    """The exception that stands behind all files of the item, if one does."""
+    behind = covered(item, grants)
+    if not behind:
+        return None
+    first = min(behind, key=lambda grant: grant.expires_at)
+    own = scoped(f"{item.name} {item.version}", "")
+    waived = frozenset.intersection(*(grant.waives for grant in behind))
+    waives = sorted(key.removeprefix(own) for key in waived if key.startswith(own))
+    return LetIn(exception=first.exception, until=first.expires_at, waives=tuple(waives))
 
 
 def _joined(findings: Iterable[tuple[Finding, ...]]) -> tuple[Finding, ...]:

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from quarantine.archive.metadata import parse_metadata
 from quarantine.model import Artifact, IndexPage, Item, Requirement, Target
+from quarantine.pipeline.overlay import Overlay
 from quarantine.ports import Index, Tell
 
 __all__ = ["Pages", "Requirers", "item_on"]
@@ -18,9 +19,10 @@ Requirers = Mapping[NormalizedName, tuple[tuple[Item, SpecifierSet], ...]]
 
 
 class Pages:
-    """The index, remembered for as long as a run takes."""
+    """The index, remembered for as long as a run takes, with what exceptions let in beside what it lists."""
 
-    def __init__(self, index: Index, tell: Tell) -> None:
+    def __init__(self, index: Index, tell: Tell, overlay: Overlay | None = None) -> None:
+        self.overlay = Overlay(None, lambda _: None, lambda _: None) if overlay is None else overlay
         self._index = index
         self._tell = tell
         self._seen: dict[NormalizedName, IndexPage | None] = {}
@@ -30,7 +32,8 @@ class Pages:
         wanted = tuple(dict.fromkeys(names))
         missing = tuple(name for name in wanted if name not in self._seen)
         if missing:
-            self._seen |= self._index.pages(missing, self._tell)
+            found = self._index.pages(missing, self._tell)
+            self._seen |= {name: self.overlay.page(name, page) for name, page in found.items()}
         return {name: self._seen[name] for name in wanted}
 
     def one(self, name: NormalizedName) -> IndexPage | None:
@@ -76,7 +79,9 @@ class Pages:
             (item, next((a for a in item.artifacts if isinstance(a, Artifact) and a.is_wheel), None)) for item in items
         )
         wheels = {wheel.filename: (item, wheel) for item, wheel in chosen if wheel is not None}
-        for filename, text in self._index.metadata([wheel for _, wheel in wheels.values()], self._tell).items():
+        known = self.overlay.metadata(wheel for _, wheel in wheels.values())
+        listed = [wheel for _, wheel in wheels.values() if wheel.filename not in known]
+        for filename, text in {**self._index.metadata(listed, self._tell), **known}.items():
             yield wheels[filename][0], None if text is None else parse_metadata(filename, text).requires
 
 

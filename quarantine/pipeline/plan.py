@@ -150,6 +150,11 @@ class Planner(msgspec.Struct, frozen=True, kw_only=True):
             now=self.judge.now,
             tell=self.tell,
             failures=self.failures,
+            approved=frozenset(
+                digest
+                for digest, grant in (() if self.judge.grants is None else self.judge.grants.live.items())
+                if grant.file.ecosystem is Ecosystem.CONDA
+            ),
         )
         self.tell(f"{leaf.file}: solving for {target}")
         made = conda.plan(leaf, target, subject)

@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from quarantine.errors import UpstreamError
+from quarantine.exceptions import MIRROR
 from quarantine.model import (
     EnvironmentSpec,
     IndexPage,
@@ -30,6 +31,7 @@ from quarantine.pipeline.pages import Pages, Requirers, item_on
 from quarantine.policy.stage import StagePolicy
 from quarantine.ports import (
     Installed,
+    OverlayFile,
     PythonResolver,
     Resolution,
     ResolutionFailed,
@@ -110,7 +112,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Iterable[_Mode]:
         """The ways to resolve, strictest first."""
         own = tuple(_constraint(r) for r in spec.constraints if r.name is not None and r.reference is None)
-        policy = (*own, *self.stage.constraints())
+        policy = (*own, *self.stage.constraints({file.name for file in self.pages.overlay.files(asked.target)}))
         if self.stage.minimum_age:
             cutoff = self.now - self.stage.minimum_age
             yield _Mode(not_after=cutoff, not_after_by_name=fixes, constraints=policy, refuse=True)
@@ -125,8 +127,10 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
 
         What has no wheel or doesn't exist is left out. Files of unknown age are let in for the names that have no
         others. A name of an upstream with a minimum age of its own gets that upstream's cutoff. What deny entries
-        refuse is excluded.
+        refuse is excluded. Approved files are there beside what the owners list, but for versions of which an installer
+        might take other files.
         """
+        overlay = self.pages.overlay.files(asked.target)
         source_only: frozenset[NormalizedName] = frozenset()
         not_found: frozenset[NormalizedName] = frozenset()
         constraints, lifted = mode.constraints, dict(mode.not_after_by_name)
@@ -139,6 +143,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
                 not_after_by_name=tuple(lifted.items()) if mode.not_after is not None else (),
                 excluded=source_only | not_found,
                 installed=self.installed,
+                overlay=overlay,
             )
             answer = self.resolver.resolve(request, self.tell)
             if isinstance(answer, ResolutionFailed):
@@ -152,7 +157,11 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
             if own.keys() - lifted.keys():
                 lifted = {**own, **lifted}
                 continue
-            new = tuple(line for line in self._refused(answer, mode) if line not in constraints)
+            partly = self._partly_let_in(answer, overlay, asked.target) if mode.refuse and not self.locks else ()
+            if partly:
+                overlay = tuple(file for file in overlay if (file.name, file.version) not in partly)
+                continue
+            new = tuple(line for line in self._refused(answer, mode, overlay) if line not in constraints)
             if not new:
                 return _Solved(resolution=answer, source_only=source_only, not_found=not_found)
             constraints += new
@@ -162,14 +171,33 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         """The cutoffs of packages whose upstream has a minimum age of its own; none at all where that is nothing."""
         if mode.not_after is None:
             return {}
-        ages = {package.name: self.stage.minimum_age_of(package.upstream) for package in resolution.packages}
+        ages = {package.name: self.stage.minimum_age_of(self._owner(package)) for package in resolution.packages}
         return {name: self.now - age if age else None for name, age in ages.items() if age != self.stage.minimum_age}
 
-    def _refused(self, resolution: Resolution, mode: _Mode) -> Iterable[str]:
+    def _owner(self, package: ResolvedPackage) -> str:
+        """The upstream that owns the name, also where the file itself is the mirror's."""
+        page = self.pages.one(package.name) if package.upstream == MIRROR else None
+        return package.upstream if page is None else page.upstream
+
+    def _partly_let_in(
+        self, resolution: Resolution, overlay: Iterable[OverlayFile], target: Target
+    ) -> frozenset[tuple[NormalizedName, Version]]:
+        """The versions taken for the sake of an approved file, of which an installer might take one that isn't approved."""
+        approved = {file.digest for file in overlay}
+        chosen = ((p.name, p.version, self.pages.one(p.name)) for p in resolution.packages if p.upstream == MIRROR)
+        return frozenset(
+            (name, version)
+            for name, version, page in chosen
+            if page is not None
+            and not all(file.digest in approved for file in page.of_version(version) if file.may_fit(target))
+        )
+
+    def _refused(self, resolution: Resolution, mode: _Mode, overlay: Iterable[OverlayFile]) -> Iterable[str]:
         """Constraints against the versions that entries refuse, for names whose chosen version is one of them."""
         for package in resolution.packages:
             page = self.pages.one(package.name) if mode.refuse and self.stage.denies(package.name) else None
-            versions = () if page is None else self.stage.refused_versions(page)
+            let_in = {file.version for file in overlay if file.name == package.name}
+            versions = () if page is None else self.stage.refused_versions(page, let_in)
             if package.version in versions:
                 yield from (f"{package.name}!={version}" for version in versions)
 
@@ -204,7 +232,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         )
         if page is None:
             why = f"the resolver found it in {package.upstream}, but no upstream has its page"
-        elif page.upstream != package.upstream:
+        elif package.upstream not in (page.upstream, MIRROR):
             why = f"the resolver took it from {package.upstream}, but {page.upstream} owns the name"
         else:
             listed = page.of_version(package.version)
@@ -278,7 +306,8 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         fitting = [artifact for artifact in offered if artifact.fits(target)]
         if not fitting:
             return "source-only" if offered else ""
-        if self.stage.denies(page.name) and version in self.stage.refused_versions(page):
+        let_in = {artifact.version for artifact in fitting if artifact.is_mirrored}
+        if self.stage.denies(page.name) and version in self.stage.refused_versions(page, let_in):
             return "the policy's lists"
         times = [artifact.upload_time for artifact in fitting if artifact.upload_time is not None]
         if times and min(times) > self.now - self.stage.minimum_age_of(page.upstream):

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from quarantine.exceptions import MIRROR
 from quarantine.model import Ecosystem, EvidenceValue, Outcome, PackageFile
 from quarantine.policy.case import Case, day, failed, instant, listing, not_applicable, passed, unknown
 
@@ -38,10 +39,17 @@ def minimum_age(case: Case) -> Outcome:
     nothing = _nothing_to_install(case)
     if nothing is not None:
         return not_applicable(rule, nothing)
+    if case.item.upstream == MIRROR:
+        return not_applicable(rule, f"{case.label} is from the mirror alone, which has what people let in")
     if required <= timedelta(0):
         return not_applicable(rule, f"{case.stage.name} asks for no age of files from {case.item.upstream}")
     lane = case.stage.security_fix_age if case.fix else None
-    times = [(a.upload_time, a.filename) for a in case.item.artifacts if a.upload_time is not None]
+    files = tuple(artifact for artifact in case.item.artifacts if not _let_in(case, artifact))
+    if case.item.artifacts and not files:
+        return not_applicable(
+            rule, f"{case.item.upstream} lists no file of {case.label} any more: exceptions let them in"
+        )
+    times = [(a.upload_time, a.filename) for a in files if a.upload_time is not None]
     if times and _old_enough(min(times)[0], required, case.now):
         lane = None
     if lane is not None and lane < required:
@@ -49,7 +57,7 @@ def minimum_age(case: Case) -> Outcome:
         why = f"{_days(required)} for a version that fixes a known flaw"
     else:
         why = _days(required)
-    untimed = tuple(artifact.filename for artifact in case.item.artifacts if artifact.upload_time is None)
+    untimed = tuple(artifact.filename for artifact in files if artifact.upload_time is None)
     if not times and not untimed:
         return unknown(rule, f"{case.label}: no file of it is known, so neither is its age")
     if times:
@@ -74,6 +82,11 @@ def minimum_age(case: Case) -> Outcome:
             return passed(rule, message, **evidence)
     message = f"{case.item.upstream} gives no upload time for {listing(untimed)}: expected one, to tell its age"
     return unknown(rule, message, files=untimed)
+
+
+def _let_in(case: Case, file: PackageFile) -> bool:
+    """Whether it is the mirror's alone, where it came by an exception: its owner can't say how old it is."""
+    return file.is_mirrored and case.grants is not None and file.digest in case.grants.live
 
 
 def _old_enough(uploaded: datetime, required: timedelta, now: datetime) -> bool:
@@ -153,7 +166,7 @@ def integrity(case: Case) -> Outcome:
         missing = tuple(sorted(map(str, item.missing_digests)))
         message = (
             f"{case.label}: {item.upstream} owns it and lists no file with {listing(f'{text[:19]}…' for text in missing)}: "
-            "the lock accepts bytes that are not the owner's; lock it again from the policy's upstreams"
+            f"the lock accepts bytes that are not the owner's{_once_let_in(case)}; lock it again from the policy's upstreams"
         )
         return failed(rule, message, missing=missing)
     if item.elsewhere:
@@ -174,7 +187,19 @@ def integrity(case: Case) -> Outcome:
     if item.ecosystem is Ecosystem.OCI:
         digests = tuple(str(artifact.digest) for artifact in item.artifacts)
         return passed(rule, f"{case.label} is {listing(digests)} in {item.upstream}", digests=digests)
+    mirrored = _names(tuple(artifact for artifact in item.artifacts if artifact.is_mirrored))
+    if mirrored:
+        message = f"every file of {case.label} is the owner's or the mirror's ({listing(mirrored)}), by digest"
+        return passed(rule, message, files=_names(item.artifacts), mirrored=mirrored)
     return passed(rule, f"every file of {case.label} is the owner's, by digest", files=_names(item.artifacts))
+
+
+def _once_let_in(case: Case) -> str:
+    """What became of the exception that once let in one of the files that nobody lists, for a message."""
+    if case.grants is None:
+        return ""
+    said = {**case.grants.stopped, **case.grants.blocked}
+    return next((f" ({said[digest]})" for digest in sorted(case.item.missing_digests) if digest in said), "")
 
 
 def _unread(case: Case) -> str:

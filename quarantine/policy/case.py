@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from quarantine.exceptions import Grants
 from quarantine.model import Ecosystem, EvidenceValue, Finding, Item, Outcome, OutcomeKind, Snapshot
 from quarantine.policy.stage import StagePolicy
 
@@ -15,6 +16,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """An item, all that is known about it, and the stage that it is judged in.
 
     `findings` is None when they could not be had. `fix` is whether an advisory names this version as the fix of a flaw.
+    `grants` are the exceptions of the project and the stage, None where there are none.
     `label` is what messages call the item, made once since every rule says it.
     """
 
@@ -24,6 +26,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     fix: bool
     snapshot: Snapshot | None
     now: datetime
+    grants: Grants | None = None
     label: str = ""
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
-from typing import assert_never
+from typing import Literal, assert_never
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
@@ -21,6 +21,7 @@ __all__ = [
     "Entry",
     "EntryIndex",
     "NamePattern",
+    "Publisher",
     "end_of",
     "name_in",
     "parse_pattern",
@@ -131,6 +132,19 @@ def end_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
+class Publisher(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may publish a project (PEP 740): a repository of a host, and the workflow and environment where they are named."""
+
+    host: Literal["github", "gitlab"]
+    repository: str
+    workflow: str | None = None
+    environment: str | None = None
+
+    def __str__(self) -> str:
+        parts = (self.repository, self.workflow, self.environment)
+        return f"{self.host}:{'/'.join(part for part in parts if part is not None)}"
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One allow or deny entry. `place` is where it stands (`pypi.yaml:12`); without `expires` it holds for good."""
 
@@ -141,6 +155,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     added: date
     expires: date | None = None
     allow_yanked: bool = False
+    publisher: Publisher | None = None
     place: str
 
     def __str__(self) -> str:

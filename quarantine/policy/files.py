@@ -22,6 +22,7 @@ __all__ = [
     "ListFile",
     "Mode",
     "PolicyFile",
+    "PublisherFile",
     "ReservedFile",
     "Rules",
     "Threshold",
@@ -148,6 +149,34 @@ class CondaRule(_Shape, frozen=True, kw_only=True):
     channels: Annotated[Mapping[str, Action], Meta(description="upstream -> the same, for what is from there")] = {}
 
 
+class ExceptionsRule(_Shape, frozen=True, kw_only=True):
+    """What an exception needs before it holds, and for how long it may."""
+
+    approvers: Annotated[
+        int, Meta(ge=1, le=20, description="how many people must approve, none of whom asked for it")
+    ] = 2
+    upstreams: Annotated[
+        Mapping[str, Annotated[int, Meta(ge=1, le=20)]],
+        Meta(description="upstream -> the same, for what is from there; `mirror` for names that no upstream has"),
+    ] = {}
+    max_days: Annotated[int, Meta(ge=1, le=3650, description="an approval holds no longer")] = 90
+    warn_days: Annotated[int, Meta(ge=0, le=365, description="how long before its end people are told")] = 14
+    max_file_mib: Annotated[int, Meta(ge=1, le=65536, description="larger files are not vetted")] = 2048
+
+
+class LicenceRule(_Shape, frozen=True, kw_only=True):
+    """Which licences may come in by exception."""
+
+    allowed: Annotated[tuple[str, ...], Meta(description="SPDX identifiers; empty: every licence that is known")] = ()
+    unknown: Annotated[Action, Meta(description="what a package without a licence in SPDX form comes to")] = Action.DENY
+
+
+class ProvenanceRule(_Shape, frozen=True, kw_only=True):
+    """Whether what comes in by exception must be attested (PEP 740) by the publisher that an allow entry names."""
+
+    required: bool = True
+
+
 class Rules(_Shape, frozen=True, kw_only=True):
     """The rules of a stage."""
 
@@ -158,6 +187,9 @@ class Rules(_Shape, frozen=True, kw_only=True):
     locked: LockedRule = LockedRule()
     unverifiable: UnverifiableRule = UnverifiableRule()
     index_option: IndexOptionRule = IndexOptionRule()
+    exceptions: ExceptionsRule = ExceptionsRule()
+    licence: LicenceRule = LicenceRule()
+    provenance: ProvenanceRule = ProvenanceRule()
 
 
 class PolicyFile(_Shape, frozen=True, kw_only=True):
@@ -177,6 +209,15 @@ class PolicyFile(_Shape, frozen=True, kw_only=True):
 _SPECIFIER = "which versions: PEP 440, or comparisons of conda versions; every one when left out"
 
 
+class PublisherFile(_Shape, frozen=True, kw_only=True):
+    """Who may publish a project: the repository whose workflow does (PEP 740)."""
+
+    github: Annotated[str | None, Meta(description="OWNER/REPOSITORY on GitHub")] = None
+    gitlab: Annotated[str | None, Meta(description="NAMESPACE/PROJECT on GitLab")] = None
+    workflow: Annotated[str | None, Meta(description="the workflow's file, like release.yml")] = None
+    environment: Annotated[str | None, Meta(description="the environment that the workflow must run in")] = None
+
+
 class EntryFile(_Shape, frozen=True, kw_only=True):
     """What is allowed, by whom and why."""
 
@@ -187,6 +228,9 @@ class EntryFile(_Shape, frozen=True, kw_only=True):
     added: date
     expires: Annotated[date, Meta(description="without effect from the start of this day (UTC)")]
     allow_yanked: Annotated[bool, Meta(description="only with a specifier of exactly one version")] = False
+    publisher: Annotated[
+        PublisherFile | None, Meta(description="who must have attested files that come in by exception")
+    ] = None
 
 
 class DenyFileEntry(_Shape, frozen=True, kw_only=True):

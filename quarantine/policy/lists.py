@@ -1,7 +1,9 @@
 """The upstreams' lists of allow and deny entries -> entries that can be looked up, or every problem in them."""
 
+import re
 from collections.abc import Hashable, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 from packaging.utils import NormalizedName
@@ -9,12 +11,13 @@ from packaging.utils import NormalizedName
 from quarantine.document import Document
 from quarantine.errors import Problem  # noqa: TC001  # a list of them is made here
 from quarantine.model import Ecosystem, parse_name
-from quarantine.policy.entries import Entry, EntryIndex, NamePattern, end_of, parse_pattern, parse_specifier
+from quarantine.policy.entries import Entry, EntryIndex, NamePattern, Publisher, end_of, parse_pattern, parse_specifier
 from quarantine.policy.files import DenyFileEntry, EntryFile, ListFile
 
 __all__ = ["EntryList", "Path", "Problems", "read_list"]
 
 Path = tuple[str | int, ...]
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100}){1,10}")
 
 
 class Problems:
@@ -106,6 +109,7 @@ def _entry(reading: _Reading, path: Path, file: EntryFile | DenyFileEntry) -> En
         problems.add(document, (*path, "expires"), f"expires {file.expires}, not after it was added ({file.added})")
     if now is not None and end_of(file.added) > now + timedelta(days=1):
         problems.add(document, (*path, "added"), f"added {file.added}, which is yet to come")
+    publisher = _publisher(document, (*path, "publisher"), file, problems)
     entry = Entry(
         pattern=pattern,
         specifier=specifier,
@@ -114,6 +118,7 @@ def _entry(reading: _Reading, path: Path, file: EntryFile | DenyFileEntry) -> En
         added=file.added,
         expires=file.expires,
         allow_yanked=isinstance(file, EntryFile) and file.allow_yanked,
+        publisher=publisher,
         place=f"{document.file.rpartition('/')[2]}:{document.line(path)}",
     )
     if entry.allow_yanked and (entry.exact_version is None or pattern.boundary):
@@ -123,3 +128,20 @@ def _entry(reading: _Reading, path: Path, file: EntryFile | DenyFileEntry) -> En
             "allow_yanked needs one name and one version: expected a specifier like '==2.1.0'",
         )
     return entry if len(problems.found) == before else None
+
+
+def _publisher(document: Document, path: Path, file: EntryFile | DenyFileEntry, problems: Problems) -> Publisher | None:
+    """Who must have attested what the entry names; None where it doesn't say."""
+    named = file.publisher if isinstance(file, EntryFile) else None
+    if named is None:
+        return None
+    hosts: tuple[tuple[Literal["github", "gitlab"], str | None], ...]
+    hosts = (("github", named.github), ("gitlab", named.gitlab))
+    given = [(host, repository) for host, repository in hosts if repository is not None]
+    if len(given) != 1 or not _REPOSITORY.fullmatch(given[0][1]):
+        problems.add(
+            document, path, "a publisher is one repository: expected `github: OWNER/NAME` or `gitlab: GROUP/NAME`"
+        )
+        return None
+    ((host, repository),) = given
+    return Publisher(host=host, repository=repository, workflow=named.workflow, environment=named.environment)

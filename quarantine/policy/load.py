@@ -14,6 +14,7 @@ import msgspec
 
 from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
+from quarantine.exceptions import MIRROR
 from quarantine.model import Ecosystem, is_loopback, parse_name
 from quarantine.policy.entries import IMAGE_PATH, EntryIndex, parse_pattern
 from quarantine.policy.files import ListFile, Mode, PolicyFile, Rules, UpstreamFile, schemas
@@ -128,6 +129,9 @@ def _upstreams(document: Document, files: tuple[UpstreamFile, ...], problems: Pr
                 (*path, "name"),
                 f"{file.name!a} is no name for an upstream: expected up to 64 of a-z 0-9 . _ -",
             )
+        if file.name == MIRROR:
+            message = f"{MIRROR!a} is what the mirror of approved exceptions is called: give the upstream another name"
+            problems.add(document, (*path, "name"), message)
         problems.once(document, (*path, "name"), names, file.name, f"upstream {file.name!a}")
         url = None if file.url is None else file.url.rstrip("/")
         if (complaint := _complaint_about_url(file)) is not None:
@@ -225,13 +229,15 @@ def _lists(
 
 def _reserved(document: Document, file: PolicyFile, problems: Problems) -> tuple[Reserved, ...]:
     known = {u.name: u.type for u in file.upstreams if u.type in (Ecosystem.PYPI, Ecosystem.CONDA)}
+    # the mirror has what curators let in, so names of distributions may be kept to that
+    known[MIRROR] = Ecosystem.PYPI
     seen: dict[Hashable, Path] = {}
     reserved = []
     for index, item in enumerate(file.reserved):
         path: Path = ("reserved", index)
         ecosystem = known.get(item.upstream, Ecosystem.PYPI)
         if item.upstream not in known:
-            expected = f"expected {' or '.join(known)}" if known else "there is none in upstreams"
+            expected = f"expected {' or '.join(known)}"
             problems.add(
                 document, (*path, "upstream"), f"no upstream {item.upstream!a} of type pypi or conda: {expected}"
             )
@@ -264,8 +270,8 @@ def _default_stages(document: Document, file: PolicyFile, problems: Problems) ->
 def _stages(document: Document, file: PolicyFile, problems: Problems) -> dict[str, Rules]:
     """Each stage's rules: the common ones with the stage's own keys laid over them."""
     common = _mapping(document.value, "rules")
-    channels = tuple(upstream.name for upstream in file.upstreams if upstream.type is Ecosystem.CONDA)
-    _check_rules(document, ("rules",), common, channels, problems)
+    upstreams = {upstream.name: upstream.type for upstream in file.upstreams}
+    _check_rules(document, ("rules",), common, upstreams, problems)
     stages = {}
     for name in file.stages:
         if _NAME.fullmatch(name) is None:
@@ -273,14 +279,14 @@ def _stages(document: Document, file: PolicyFile, problems: Problems) -> dict[st
                 document, ("stages", name), f"{name!a} is no name for a stage: expected up to 64 of a-z 0-9 . _ -"
             )
         own = _mapping(_mapping(document.value, "stages"), name)
-        _check_rules(document, ("stages", name), own, channels, problems)
+        _check_rules(document, ("stages", name), own, upstreams, problems)
         merged = {rule: {**_mapping(common, rule), **_mapping(own, rule)} for rule in {**common, **own}}
         stages[name] = msgspec.convert(merged, Rules)
     return stages
 
 
 def _check_rules(
-    document: Document, path: Path, rules: Mapping[str, object], channels: tuple[str, ...], problems: Problems
+    document: Document, path: Path, rules: Mapping[str, object], upstreams: Mapping[str, Ecosystem], problems: Problems
 ) -> None:
     threshold = _mapping(rules, "vulnerability").get("threshold")
     if isinstance(threshold, dict) and sum(value is not None for value in threshold.values()) != 1:
@@ -291,6 +297,14 @@ def _check_rules(
         if option not in MAY_BE_HARMLESS:
             where = (*path, "index_option", "harmless", index)
             problems.add(document, where, f"{option!a} can't be called harmless: only {', '.join(MAY_BE_HARMLESS)} can")
+    may_have = [name for name, kind in upstreams.items() if kind in (Ecosystem.PYPI, Ecosystem.CONDA)] + [MIRROR]
+    for name in _mapping(_mapping(rules, "exceptions"), "upstreams"):
+        if name not in may_have:
+            where = (*path, "exceptions", "upstreams", name)
+            problems.add(
+                document, where, f"no upstream {name!a} of type pypi or conda: expected {' or '.join(may_have)}"
+            )
+    channels = tuple(name for name, kind in upstreams.items() if kind is Ecosystem.CONDA)
     for name in _mapping(_mapping(rules, "conda"), "channels"):
         if name not in channels:
             expected = f"expected {' or '.join(channels)}" if channels else "there is none in upstreams"

@@ -2,10 +2,12 @@
 
 from typing import assert_never
 
+from quarantine.exceptions import MIRROR
 from quarantine.model import Ecosystem, Outcome, Package, ReferenceKind
 from quarantine.policy.case import Case, failed, not_applicable, passed, unknown
 from quarantine.policy.entries import Entry
 from quarantine.policy.files import Action, Mode
+from quarantine.policy.waivers import covered
 
 __all__ = [
     "allow_entry",
@@ -26,6 +28,8 @@ def repository(case: Case) -> Outcome:
     known = tuple(upstream.name for upstream in policy.upstreams if upstream.type is case.item.ecosystem)
     if case.item.upstream is None:
         return failed(rule, _nowhere(case, ", ".join(known) or "it has none"), upstreams=known)
+    if case.item.upstream == MIRROR:
+        return _mirrored(case)
     upstream = policy.upstream(case.item.upstream)
     if upstream is None:
         message = f"{case.label} is from {case.item.upstream}, which is no upstream of the policy: expected {', '.join(known)}"
@@ -45,6 +49,17 @@ def repository(case: Case) -> Outcome:
             return failed(rule, message, upstream=upstream.name)
         case _:
             assert_never(upstream.mode)
+
+
+def _mirrored(case: Case) -> Outcome:
+    """What the mirror alone has comes in by an exception for every file of it, or not at all."""
+    if case.grants is not None and covered(case.item, case.grants):
+        return passed("repository", f"{case.label} is from the mirror, by an exception", upstream=MIRROR)
+    message = (
+        f"{case.label} is in no upstream but the mirror, and no exception of this project and stage is for every file "
+        "of it: lock it so that only those count that one is for, or file an exception"
+    )
+    return failed("repository", message, upstream=MIRROR)
 
 
 def _nowhere(case: Case, known: str) -> str:

@@ -10,14 +10,24 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from quarantine.exceptions import Grants
 from quarantine.model import Ecosystem, Finding, Item, Outcome, OutcomeKind, Snapshot, Verdict
 from quarantine.policy import artifacts, flaws, inside, origin
 from quarantine.policy.artifacts import CLOCK_SKEW
 from quarantine.policy.case import Case, day, instant, not_applicable, passed, unknown
 from quarantine.policy.stage import StagePolicy
 from quarantine.policy.subject import judge_spec
+from quarantine.policy.waivers import exception_rule, waive
 
-__all__ = ["RULES", "Evidence", "judge", "judge_spec", "preconditions", "verdict"]
+__all__ = ["RULES", "Evidence", "judge", "judge_spec", "preconditions", "tightened", "verdict"]
+
+_NO_GRANTS = Grants()
+
+
+def _exception(case: Case) -> Outcome:
+    """What exceptions say of it: nothing that was revoked or suspended comes in by another door."""
+    return exception_rule(case.item, case.grants or _NO_GRANTS, case.now)
+
 
 RULES: tuple[tuple[str, Callable[[Case], Outcome]], ...] = (
     ("repository", origin.repository),
@@ -35,6 +45,7 @@ RULES: tuple[tuple[str, Callable[[Case], Outcome]], ...] = (
     ("integrity", artifacts.integrity),
     ("native", inside.native),
     ("platform", inside.platform),
+    ("exception", _exception),
 )
 """Every rule about an item, in the order in which verdicts list them."""
 
@@ -51,16 +62,21 @@ _HELD_BACK = {
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """An item and what is known about it. `findings` is None when they could not be had.
 
-    `fix` is whether an advisory names this version as the fix of a flaw.
+    `fix` is whether an advisory names this version as the fix of a flaw. `grants` are the exceptions of the project and
+    the stage, None where there are none.
     """
 
     item: Item
     findings: tuple[Finding, ...] | None
     fix: bool = False
+    grants: Grants | None = None
 
 
 def judge(stage: StagePolicy, evidence: Evidence, snapshot: Snapshot | None, now: datetime) -> tuple[Outcome, ...]:
-    """One outcome of every rule, on the item and the targets that it would be installed on."""
+    """One outcome of every rule, on the item and the targets that it would be installed on.
+
+    What an exception waives passes, and says so.
+    """
     case = Case(
         stage=stage,
         item=evidence.item,
@@ -68,12 +84,27 @@ def judge(stage: StagePolicy, evidence: Evidence, snapshot: Snapshot | None, now
         fix=evidence.fix,
         snapshot=snapshot,
         now=now,
+        grants=evidence.grants,
     )
     unknowable = _HELD_BACK.get(case.item.ecosystem)
-    return tuple(
+    outcomes = tuple(
         rule(case) if unknowable is None or name not in _OF_PACKAGES else not_applicable(name, unknowable)
         for name, rule in RULES
     )
+    if evidence.grants is None:
+        return outcomes
+    return waive(outcomes, evidence.item, evidence.findings or (), evidence.grants)
+
+
+def tightened(outcomes: tuple[Outcome, ...], local: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """The outcomes, with those that a local policy has against the same thing; what the two agree on is told once.
+
+    A local policy can only take away: none of its passes is looked at.
+    """
+    told = {(outcome.rule, outcome.kind, outcome.location) for outcome in outcomes}
+    against = (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)
+    more = (o for o in local if o.kind in against and (o.rule, o.kind, o.location) not in told)
+    return (*outcomes, *(msgspec.structs.replace(o, message=f"local policy: {o.message}") for o in more))
 
 
 def preconditions(

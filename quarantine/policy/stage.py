@@ -3,7 +3,7 @@
 Values only; `load` makes them from the curators' files and `rules` judges by them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -178,8 +178,10 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if ignore.package == package and (ignore.stages is None or self.name in ignore.stages)
         )
 
-    def constraints(self) -> tuple[str, ...]:
+    def constraints(self, let_in: Collection[NormalizedName] = ()) -> tuple[str, ...]:
         """PEP 508 lines that keep a resolver to what the entries allow, as far as that can be said without index pages.
+
+        Of the names that exceptions let in something of only deny entries are held to.
 
         Exact deny entries become `name!=V`. A curated list's entry becomes `name SPEC` where every Python upstream is
         curated and it alone speaks of the name; everything else is left to `refused_versions`.
@@ -198,6 +200,7 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 f"{entry.pattern}{entry.specifier}"
                 for entry in entries
                 if not entry.pattern.boundary
+                and entry.pattern.name not in let_in
                 and not entry.whole
                 and sum(other.pattern.matches(entry.pattern.name) for other in entries) == 1
             ]
@@ -224,14 +227,18 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if upstream.type is Ecosystem.PYPI
         )
 
-    def refused_versions(self, page: IndexPage) -> tuple[Version, ...]:
-        """The versions of a page that deny entries, or its upstream's curated list, refuse; in ascending order."""
+    def refused_versions(self, page: IndexPage, let_in: Collection[Version] = ()) -> tuple[Version, ...]:
+        """The versions of a page that deny entries, or its upstream's curated list, refuse; in ascending order.
+
+        Those that exceptions let in only deny entries refuse.
+        """
         versions = frozenset(artifact.version for artifact in page.artifacts)
         denied = tuple(filter(self._live, self.policy.deny_entries(Ecosystem.PYPI, page.name)))
         refused = {version for version in versions if any(entry.denies(version) for entry in denied)}
         if self._restricts(page.upstream, page.name):
             allowed = tuple(filter(self._live, self.policy.allow_entries(page.upstream, page.name)))
-            refused |= {version for version in versions if not any(entry.allows(version) for entry in allowed)}
+            named = versions - frozenset(let_in)
+            refused |= {version for version in named if not any(entry.allows(version) for entry in allowed)}
         return tuple(sorted(refused))
 
     def _restricts(self, upstream: str, name: NormalizedName) -> bool:

@@ -12,7 +12,7 @@ from quarantine import __version__
 from quarantine.model import CheckResult, Digest, Ecosystem, Finding, Item, JudgedItem, PackageFile, Purl
 from quarantine.report import json_verdict
 from quarantine.report.escape import ascii_json, escape_prose, public_url, well_formed
-from quarantine.report.view import pinned, troubles
+from quarantine.report.view import pinned, timestamp, troubles
 
 if TYPE_CHECKING:
     from cyclonedx.model import ExternalReference, HashType, Property
@@ -91,6 +91,12 @@ def _component(judged: JudgedItem, reference: str) -> "Component":
     properties += (
         [] if (reference_by_digest := pinned(item)) is None else [("pinned", well_formed(reference_by_digest))]
     )
+    if judged.exception is not None:
+        properties += [
+            ("exception", well_formed(judged.exception.exception)),
+            ("exception_until", timestamp(judged.exception.until)),
+            *(("exception_waives", escape_prose(key)) for key in judged.exception.waives),
+        ]
     properties += [
         (f"reason:{escape_prose(outcome.rule)}", escape_prose(outcome.message)) for outcome in troubles(judged.outcomes)
     ]

@@ -109,6 +109,8 @@ class _Item(_Wire, frozen=True):
 
     `holds` are the Python distributions that a conda package installs, null where its file list can't be read; empty for
     everything else. `platforms` are those that an image is for; `pinned` is the reference that always means this image.
+    `exception` is the id of the exception that stands behind every file of it, null where none does; `exception_until` is
+    when that one ends, and `exception_waives` are the failures that it waives.
     """
 
     purl: str
@@ -137,6 +139,8 @@ class _Item(_Wire, frozen=True):
     held_back_from: str | None
     held_back_by: str | None
     exception: str | None
+    exception_until: str | None
+    exception_waives: tuple[str, ...]
     exception_request: str | None
 
 
@@ -200,7 +204,7 @@ def _document(result: CheckResult) -> _Document:
         preconditions=tuple(map(_reason, result.preconditions)),
         policy=_Policy(sha256=well_formed(result.policy_sha256)),
         advisories=None if result.snapshot is None else _advisories(result.snapshot),
-        items=tuple(_item(judged, result.project) for judged in result.items),
+        items=tuple(_item(judged, result) for judged in result.items),
         unverifiable=tuple(map(_unverifiable, result.unverifiable)),
         lock=_optional(result.lock),
         audit=None if result.receipt is None else _audit(result.receipt),
@@ -219,7 +223,7 @@ def _subject(subject: Subject) -> _Subject:
     )
 
 
-def _item(judged: JudgedItem, project: str) -> _Item:
+def _item(judged: JudgedItem, result: CheckResult) -> _Item:
     item = judged.item
     return _Item(
         purl=well_formed(item.purl),
@@ -247,8 +251,10 @@ def _item(judged: JudgedItem, project: str) -> _Item:
         nearest=None if judged.nearest is None else well_formed(str(judged.nearest)),
         held_back_from=None if item.held_back_from is None else well_formed(str(item.held_back_from)),
         held_back_by=escape_prose(item.held_back_by) or None,
-        exception=None,
-        exception_request=_optional(exception_for(judged, project)),
+        exception=None if judged.exception is None else well_formed(judged.exception.exception),
+        exception_until=None if judged.exception is None else timestamp(judged.exception.until),
+        exception_waives=() if judged.exception is None else tuple(map(escape_prose, judged.exception.waives)),
+        exception_request=_optional(exception_for(judged, result)),
     )
 
 

@@ -4,6 +4,7 @@ The document is what GitHub code scanning and the SARIF viewers read; paths are 
 """
 
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ import msgspec
 from quarantine import __version__
 from quarantine.model import CheckResult, Verdict
 from quarantine.report.escape import ascii_json, escape, well_formed
-from quarantine.report.view import Problem, headline, problems, timestamp
+from quarantine.report.view import Problem, Requirers, headline, label, let_in, problems, timestamp
 
 __all__ = ["MAX_RESULTS", "render"]
 
@@ -27,6 +28,8 @@ _DESCRIPTIONS = {
     "clock": "the clocks of this machine and of the audit log agree",
     "deny-entry": "no deny entry reaches the package",
     "direct-reference": "a package is named by name and version, not by where it lies",
+    "exception": "what an exception lets in is said, and what was revoked or suspended doesn't come in",
+    "exceptions": "what exceptions there are can be read",
     "index-option": "no line of the file changes where packages come from or how they are trusted",
     "integrity": "every accepted digest is of a file that the owner of the name lists",
     "locked": "the file pins every package by digest",
@@ -129,11 +132,13 @@ class _Log(_Wire, frozen=True):
 def render(result: CheckResult) -> str:
     """The SARIF log of one run, indented, ending in a newline.
 
-    Failures come before what is unknown, so that where more than 25,000 are found the least is left out, and said.
+    Failures come before what is unknown, and that before what exceptions let in, so that where more than 25,000 are found
+    the least is left out, and said.
     """
-    every = sorted(problems(result), key=lambda problem: not problem.failed)
+    every = [(problem, "error" if problem.failed else "warning") for problem in problems(result)]
+    every = [*sorted(every, key=lambda pair: pair[1]), *((note, "note") for note in _let_in(result))]
     shown = every[:MAX_RESULTS]
-    rules = sorted({problem.rule for problem in shown})
+    rules = sorted({problem.rule for problem, _ in shown})
     indices = {rule: index for index, rule in enumerate(rules)}
     notes = [_Notification(level="none", message=_Message(text=_plain(headline(result))))]
     if len(every) > len(shown):
@@ -148,7 +153,7 @@ def render(result: CheckResult) -> str:
                 tool_execution_notifications=tuple(notes),
             ),
         ),
-        results=tuple(_result(problem, indices[problem.rule]) for problem in shown),
+        results=tuple(_result(problem, level, indices[problem.rule]) for problem, level in shown),
         column_kind="unicodeCodePoints",
         properties={"verdict": result.verdict.value, "policy": well_formed(result.policy_sha256)},
     )
@@ -160,7 +165,23 @@ def _rule(rule: str) -> _Rule:
     return _Rule(id=rule, short_description=_Message(text=_DESCRIPTIONS.get(rule, rule.replace("-", " "))))
 
 
-def _result(problem: Problem, rule_index: int) -> _Result:
+def _let_in(result: CheckResult) -> Iterator[Problem]:
+    """What exceptions stand behind: nothing that is in the way, but always to be seen."""
+    requirers = Requirers(result)
+    for judged in result.items:
+        said = let_in(judged)
+        if said:
+            yield Problem(
+                about=label(judged.item),
+                rule="exception",
+                failed=False,
+                message=f"let in by {said}",
+                place=requirers.place_or_file(judged.item),
+                judged=judged,
+            )
+
+
+def _result(problem: Problem, level: str, rule_index: int) -> _Result:
     judged = problem.judged
     text = f"{problem.about}: {problem.message}"
     # an item has one outcome a rule; a file may have several, which only their messages tell apart
@@ -172,7 +193,7 @@ def _result(problem: Problem, rule_index: int) -> _Result:
     return _Result(
         rule_id=problem.rule,
         rule_index=rule_index,
-        level="error" if problem.failed else "warning",
+        level=level,
         message=_Message(text=_plain(text)),
         locations=_locations(problem),
         partial_fingerprints={"quarantine/v1": _fingerprint(problem.rule, subject, file, *parts)},

@@ -7,6 +7,7 @@ import msgspec
 from quarantine.model import CheckResult, JudgedItem, Location, Outcome, OutcomeKind, Target, Verdict
 from quarantine.report.escape import escape, escape_prose
 from quarantine.report.view import (
+    ID_SHOWN,
     Requirers,
     against,
     by_verdict,
@@ -14,6 +15,7 @@ from quarantine.report.view import (
     holding,
     is_native,
     label,
+    let_in,
     pinned,
     taken_for,
     timestamp,
@@ -54,6 +56,7 @@ def sections(result: CheckResult) -> tuple[Section, ...]:
         _items("denied", "refused", by_verdict(result, Verdict.DENIED), requirers),
         _items("undecided", "undecided", by_verdict(result, Verdict.UNDECIDED), requirers),
         _files(result),
+        _let_in(result),
         _held_back(result),
         _unverifiable(result),
         _images(result),
@@ -149,6 +152,20 @@ def _preconditions(result: CheckResult) -> Section:
         rule, message = escape(outcome.rule), escape_prose(outcome.message)
         rows.append(Row((rule, str(outcome.kind), message), f"{rule} ({outcome.kind}): {message}"))
     return Section("precondition", "preconditions not met", tuple(rows), ("precondition", "outcome", "why"))
+
+
+def _let_in(result: CheckResult) -> Section:
+    """Everything that an exception stands behind, whatever the verdict on it, and whether or not it needs it."""
+    rows = []
+    for judged in result.items:
+        found = judged.exception
+        if found is None:
+            continue
+        about, waives = label(judged.item), ", ".join(map(escape_prose, found.waives)) or "nothing"
+        cells = (about, escape(found.exception[:ID_SHOWN]), timestamp(found.until), waives)
+        rows.append(Row(cells, f"{about}: {let_in(judged)}"))
+    headers = ("package", "exception", "until", "waives")
+    return Section("let in", "let in by an exception", tuple(rows), headers)
 
 
 def _held_back(result: CheckResult) -> Section:

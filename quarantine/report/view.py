@@ -28,6 +28,7 @@ from quarantine.model import (
 from quarantine.report.escape import escape, escape_prose
 
 __all__ = [
+    "ID_SHOWN",
     "VOID",
     "Problem",
     "Requirers",
@@ -38,6 +39,7 @@ __all__ = [
     "holding",
     "is_native",
     "label",
+    "let_in",
     "pinned",
     "problems",
     "subject_label",
@@ -142,6 +144,19 @@ def troubles(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
 def by_verdict(result: CheckResult, verdict: Verdict) -> tuple[JudgedItem, ...]:
     """The items with that verdict, in the result's order."""
     return tuple(judged for judged in result.items if judged.verdict is verdict)
+
+
+def let_in(judged: JudgedItem) -> str:
+    """The exception that stands behind the item, until when, and what it waives; "" where none does. Escaped."""
+    found = judged.exception
+    if found is None:
+        return ""
+    waived = f", waiving {', '.join(map(escape_prose, found.waives))}" if found.waives else ""
+    return f"exception {escape(found.exception[:ID_SHOWN])} until {timestamp(found.until)}{waived}"
+
+
+ID_SHOWN = 12
+"""How much of an exception's id people are shown."""
 
 
 def tolerated(result: CheckResult) -> tuple[int, int]:

@@ -14,7 +14,6 @@ __all__ = ["Step", "exception_command", "exception_for", "next_steps"]
 
 _PACKAGES = frozenset({Ecosystem.PYPI, Ecosystem.CONDA})
 REASON = "why the project needs it"
-_MOST_SINGLE_EXCEPTIONS = 5
 _MOST_FILES = 5
 _LOCKED_RULE = "locked"
 
@@ -26,10 +25,10 @@ class Step(msgspec.Struct, frozen=True):
     command: str = ""
 
 
-def exception_command(item: Item, project: str) -> str | None:
-    """The command line that files an exception for the item, quoted for a POSIX shell; `project` may be "".
+def exception_command(item: Item, result: CheckResult) -> str | None:
+    """The command line that files an exception for the item of a result, quoted for a POSIX shell.
 
-    A conda package goes by its package URL, which tells one build of one channel. None where nothing names the digests
+    It is for the project and the stage that the verdict is for, in the same configuration. A conda package goes by its package URL, which tells one build of one channel. None where nothing names the digests
     that an exception is granted to, and for what isn't a package.
     """
     match item.ecosystem:
@@ -41,18 +40,25 @@ def exception_command(item: Item, project: str) -> str | None:
             which = None
         case _:
             assert_never(item.ecosystem)
-    return None if which is None else _exception(shlex.quote(which), project)
+    return None if which is None else _exception(shlex.quote(which), result)
 
 
-def exception_for(judged: JudgedItem, project: str) -> str | None:
+def exception_for(judged: JudgedItem, result: CheckResult) -> str | None:
     """The same for what was judged: None unless it is denied, and for malware, which nobody is invited to excuse."""
     malware = any(finding.malware for finding in judged.findings or ())
-    return None if malware or judged.verdict is not Verdict.DENIED else exception_command(judged.item, project)
+    return None if malware or judged.verdict is not Verdict.DENIED else exception_command(judged.item, result)
 
 
-def _exception(which: str, project: str) -> str:
-    command = f"quarantine exception request {which} --reason {shlex.quote(REASON)}"
-    return command + (f" --project {shlex.quote(project)}" if project else "")
+def _exception(which: str, result: CheckResult) -> str:
+    command = f"quarantine{result.before} exception request {which} --reason {shlex.quote(REASON)}"
+    if result.project:
+        command += f" --project {shlex.quote(result.project)}"
+    return command + _stage(result)
+
+
+def _stage(result: CheckResult) -> str:
+    """The option that names the stage, where another one would be taken without it."""
+    return "" if result.stage == result.default_stage else f" --stage {shlex.quote(result.stage)}"
 
 
 def next_steps(result: CheckResult) -> tuple[Step, ...]:
@@ -156,18 +162,18 @@ def _lock_for(result: CheckResult) -> str | None:
 
 
 def _exceptions(result: CheckResult) -> Iterator[Step]:
-    commands = [command for judged in result.items if (command := exception_for(judged, result.project)) is not None]
-    if len(commands) <= _MOST_SINGLE_EXCEPTIONS:
+    commands = [command for judged in result.items if (command := exception_for(judged, result)) is not None]
+    if len(commands) <= 1:
         yield from (Step("or file an exception", escape(command)) for command in commands)
         return
     files = tuple(dict.fromkeys(_path(subject.file) for subject in result.subjects))
     if len(files) > _MOST_FILES:
         yield Step("or keep the verdict: check the same again with --report json=verdict.json")
     else:
-        command = f"quarantine{result.before} check {' '.join(files)}{result.after} --report json=verdict.json"
+        command = f"quarantine{result.before} check {' '.join(files)}{result.after}{_stage(result)} --report json=verdict.json"
         yield Step("or keep the verdict", escape(command))
     what = f"and file an exception for its {len(commands)} refused packages"
-    yield Step(what, escape(_exception("--from verdict.json", result.project)))
+    yield Step(what, escape(_exception("--from verdict.json", result)))
 
 
 def _path(file: str) -> str:

@@ -216,6 +216,30 @@ def test_credentials_stay_with_their_origin(server: WebServer) -> None:
     assert other.asked[0].headers["Accept"] == "x/y"
 
 
+def test_post_is_sent_once_and_nowhere_else(server: WebServer) -> None:
+    """Its answer is bounded; neither a redirect nor a failure that may pass makes a second request."""
+    server.always("/moved", Answer(status=307, headers={"Location": "/a"}))
+    server.always("/busy", Answer(status=503))
+    said = []
+    with client(server.origin) as http:
+        answer = http.post(f"{server.origin}/a", headers={"Authorization": SECRET}, max_bytes=5)
+        for path, limit in (("moved", 5), ("busy", 5), ("a", 4)):
+            with pytest.raises(UpstreamError) as caught:
+                http.post(f"{server.origin}/{path}", max_bytes=limit)
+            said.append(str(caught.value))
+        with pytest.raises(UpstreamError) as refused:
+            http.post("http://169.254.169.254/", max_bytes=5)
+    assert (answer.status, answer.body) == (200, b"hello")
+    assert [*said, str(refused.value)] == [
+        f"{server.origin}/moved redirects what was sent to it: refused",
+        f"{server.origin}/busy answered 503",
+        f"{server.origin}/a: more than 4 bytes",
+        "http://169.254.169.254 is no configured upstream: a request to it is refused",
+    ]
+    sent = [(asked.method, asked.path, asked.headers["Content-Length"]) for asked in server.asked]
+    assert sent == [("POST", path, "0") for path in ("/a", "/moved", "/busy", "/a")]
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_passing_failures_are_tried_again(server: WebServer, status: int) -> None:
     """Two failures, then the answer."""

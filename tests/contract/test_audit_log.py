@@ -3,15 +3,22 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fakes_log import NOON, MemoryLog, draft
+from msgspec.structs import replace
 
+from quarantine.adapters.blob_log import BlobLog
 from quarantine.adapters.local_log import LocalLog
-from quarantine.audit.chain import Head, Verified, genesis, verify
+from quarantine.audit.chain import Head, Place, Tail, Verified, follow, genesis, verify
 from quarantine.audit.record import line_sha256, parse_entry
-from quarantine.errors import UpstreamError
+from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.io.azure import BlobAccount
 from quarantine.ports import AuditLog
+
+if TYPE_CHECKING:
+    from azurite import Azurite
 
 STREAM = "log-checks/local-2026-11"
 
@@ -20,11 +27,27 @@ _LOGS: dict[str, Callable[[Path], AuditLog]] = {
     "local, small segments": lambda folder: LocalLog(folder / "log", max_segment_entries=3),
     "memory": lambda _: MemoryLog(),
 }
+_BLOBS: dict[str, Callable[[BlobAccount], AuditLog]] = {
+    "blobs": BlobLog,
+    "blobs, small segments": lambda account: BlobLog(account, max_segment_entries=3),
+}
 
 
-@pytest.fixture(params=_LOGS)
+@pytest.fixture(params=[*_LOGS, *_BLOBS])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> AuditLog:
+    if request.param in _BLOBS:
+        running: Azurite = request.getfixturevalue("azurite")
+        return _BLOBS[request.param](running.storage())
     return _LOGS[request.param](tmp_path)
+
+
+def read_on(log: AuditLog, after: Place) -> tuple[Place, tuple[bytes, ...]]:
+    """What a reader does who left off at a place: the new lines, proved to follow, and the place behind them."""
+    tail = log.tail(STREAM, after)
+    head = after.head
+    for entry in follow(STREAM, after.head, tail.lines):
+        head = Head(seq=entry.seq, sha256=entry.sha256)
+    return Place(segment=tail.segment, offset=tail.offset, head=head), tail.lines
 
 
 def test_a_new_log_has_no_streams(log: AuditLog) -> None:
@@ -93,6 +116,8 @@ def test_streams_are_apart(log: AuditLog) -> None:
 
     assert (one.seq, two.seq) == (0, 0)
     assert log.streams() == (second, first)
+    assert log.streams("log-checks") == (second,)
+    assert log.streams("log-decisions") == ()
 
 
 def test_no_drafts_write_nothing(log: AuditLog) -> None:
@@ -110,6 +135,8 @@ def test_other_names_are_no_streams(log: AuditLog, name: str) -> None:
         log.append(name, [draft()])
     with pytest.raises(UpstreamError, match="is not a stream"):
         list(log.lines(name))
+    with pytest.raises(UpstreamError, match="is not a stream"):
+        log.tail(name, Place())
     assert log.streams() == ()
 
 
@@ -166,3 +193,61 @@ def test_threads_do_not_fork_the_chain(log: AuditLog) -> None:
     result = verify(STREAM, log.lines(STREAM), heads=heads)
     assert isinstance(result, Verified)
     assert result.entries == len(heads) == 96
+
+
+# --- reading on -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_follows_where_nothing_is(log: AuditLog) -> None:
+    """The tail of a stream that nobody wrote to is empty, and asking for it doesn't make the stream."""
+    assert log.tail(STREAM, Place()) == Tail(lines=(), segment=0, offset=0)
+    assert log.streams() == ()
+
+
+def test_a_reader_goes_on_where_it_left_off(log: AuditLog) -> None:
+    """Each tail has the lines since the last, none twice, over several segments; together they are all lines."""
+    place, seen, sizes = Place(), list[bytes](), [1, 0, 2, 5, 0, 3]
+    for size in sizes:
+        log.append(STREAM, [draft(len(seen) + number) for number in range(size)])
+        place, lines = read_on(log, place)
+        seen += lines
+        assert len(lines) == size
+
+    assert seen == list(log.lines(STREAM))
+    assert place.head == Head(seq=10, sha256=line_sha256(seen[-1]))
+
+
+def test_a_tail_can_begin_anywhere(log: AuditLog) -> None:
+    """From every place that a reader ever was at, the lines after it follow."""
+    places = [Place()]
+    for number in range(8):
+        log.append(STREAM, [draft(number)])
+        places.append(read_on(log, places[-1])[0])
+
+    lines = tuple(log.lines(STREAM))
+    assert [read_on(log, place) for place in places] == [(places[-1], lines[number:]) for number in range(len(places))]
+
+
+def test_less_than_was_read_before_is_tampering(log: AuditLog) -> None:
+    """A place beyond the end, in a segment that isn't there, or in a stream that isn't, was read before: not any more."""
+    log.append(STREAM, [draft(0), draft(1)])
+    place, _ = read_on(log, Place())
+
+    for beyond in (replace(place, offset=place.offset + 1), replace(place, segment=7)):
+        with pytest.raises(IntegrityError, match="cut off"):
+            log.tail(STREAM, beyond)
+    with pytest.raises(IntegrityError, match="cut off"):
+        log.tail("log-checks/another", place)
+
+
+def test_what_was_read_before_must_still_be_there(log: AuditLog) -> None:
+    """The line before the place is the one of the place's head, or nothing is given out."""
+    log.append(STREAM, [draft(0), draft(1)])
+    place, _ = read_on(log, Place())
+
+    for other in (
+        replace(place, head=Head(seq=1, sha256="0" * 64)),
+        replace(place, offset=place.offset - 1),
+    ):
+        with pytest.raises(IntegrityError, match="it was replaced: stop and look"):
+            log.tail(STREAM, other)

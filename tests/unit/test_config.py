@@ -186,5 +186,6 @@ def test_the_schema_knows_every_key() -> None:
 
     assert isinstance(definitions, dict)
     assert sorted(definitions["_File"]["properties"]) == [
-        "advisories", "allowlists", "cache", "project", "registries", "resolver", "store", "targets", "version",
+        "advisories", "allowlists", "cache", "identity", "notify", "policy", "project", "registries", "resolver",
+        "store", "targets", "version",
     ]  # fmt: skip

@@ -178,7 +178,7 @@ def test_loopback_may_do_without_encryption() -> None:
         (
             '"acme-*", upstream: acme',
             '"acme-*", upstream: mine',
-            "policy.yaml:7:22: no upstream 'mine' of type pypi or conda: expected acme or vetted or pypi",
+            "policy.yaml:7:22: no upstream 'mine' of type pypi or conda: expected acme or vetted or pypi or mirror",
         ),
         (
             '"acme-*"',

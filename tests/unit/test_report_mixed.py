@@ -197,13 +197,13 @@ def test_a_nearest_version_is_written_as_the_file_would_have_it() -> None:
 
 def test_an_exception_for_a_conda_package_names_the_build() -> None:
     """A conda package is asked for by its package URL; what no exception is granted to has no command."""
-    assert exception_command(conda("numpy", "1.21.2"), "p") == (
+    assert exception_command(conda("numpy", "1.21.2"), ALLOWED) == (
         "quarantine exception request 'pkg:conda/numpy@1.21.2?build=h0_0&channel=conda-forge&subdir=linux-64&type=conda'"
-        " --reason 'why the project needs it' --project p"
+        " --reason 'why the project needs it' --project forecasting"
     )
-    assert exception_command(replace(conda("numpy", "1"), record=None), "p") is None
-    assert exception_command(image("azureml/x", tag="1", at=AT), "p") is None
-    assert exception_command(curated("x", "1", AT), "p") is None
+    assert exception_command(replace(conda("numpy", "1"), record=None), ALLOWED) is None
+    assert exception_command(image("azureml/x", tag="1", at=AT), ALLOWED) is None
+    assert exception_command(curated("x", "1", AT), ALLOWED) is None
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_an_item_no_rule_spoke_on_is_a_problem() -> None:
 
 def test_exception_command_survives_a_shell() -> None:
     """The command is split by a shell into the words that were meant, whatever the project's name is."""
-    command = exception_command(item("torch", "1!2.0+cu121"), "it's; rm -rf ~")
+    command = exception_command(item("torch", "1!2.0+cu121"), replace(ALLOWED, project="it's; rm -rf ~"))
     assert command == (
         "quarantine exception request 'torch==1!2.0+cu121' --reason 'why the project needs it' "
         "--project 'it'\"'\"'s; rm -rf ~'"
@@ -115,22 +115,31 @@ def test_exception_command_survives_a_shell() -> None:
     assert shlex.split(command)[-1] == "it's; rm -rf ~"
 
 
+def test_exception_command_is_for_what_was_judged() -> None:
+    """It names the stage where another one would be taken without it, and the configuration that was given."""
+    result = replace(ALLOWED, stage="production", before=" --config other/quarantine.yaml")
+    assert exception_command(item("acme", "1"), result) == (
+        "quarantine --config other/quarantine.yaml exception request acme==1 --reason 'why the project needs it' "
+        "--project forecasting --stage production"
+    )
+
+
 def test_exception_command_needs_a_version() -> None:
     """Without a version there are no digests that an exception could be granted to."""
-    assert exception_command(item("acme", None), "p") is None
-    assert exception_command(item("acme", "1"), "") == (
+    assert exception_command(item("acme", None), ALLOWED) is None
+    assert exception_command(item("acme", "1"), replace(ALLOWED, project="")) == (
         "quarantine exception request acme==1 --reason 'why the project needs it'"
     )
 
 
 def test_many_refusals_are_filed_from_the_verdict() -> None:
-    """More than five refused packages are excused by one command over the JSON verdict, not by a screen of them."""
-    items = tuple(judged(item(f"p{number}", "1"), FAIL) for number in range(6))
+    """Several refused packages are asked for by one command over the JSON verdict: their closure is one request."""
+    items = tuple(judged(item(f"p{number}", "1"), FAIL) for number in range(2))
     result = replace(ALLOWED, verdict=Verdict.DENIED, items=items)
     assert next_steps(result) == (
         Step("or keep the verdict", "quarantine check requirements.txt --report json=verdict.json"),
         Step(
-            "and file an exception for its 6 refused packages",
+            "and file an exception for its 2 refused packages",
             "quarantine exception request --from verdict.json --reason 'why the project needs it' "
             "--project forecasting",
         ),

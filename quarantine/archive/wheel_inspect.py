@@ -1,0 +1,312 @@
+"""A wheel looked into: its file name, `.dist-info` folder, METADATA and WHEEL tell of one package, RECORD of every file.
+
+Source: the binary distribution format; the core metadata specification.
+"""
+
+import base64
+import binascii
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO
+
+import msgspec
+from packaging.tags import Tag, parse_tag
+
+from quarantine.archive.inspection import (
+    ARCHIVE,
+    CONTENTS,
+    METADATA,
+    RECORD,
+    Found,
+    answer,
+    complete,
+    judged,
+    some,
+)
+from quarantine.archive.metadata import MAX_METADATA_BYTES, Metadata, parse_metadata
+from quarantine.archive.names import shown
+from quarantine.archive.pickles import Pickles
+from quarantine.archive.zip_strict import Member, StrictZip
+from quarantine.errors import IntegrityError
+from quarantine.exceptions import ExceptionFile
+from quarantine.model import Licences, Outcome, OutcomeKind, parse_name, parse_version, parse_wheel_name
+
+__all__ = ["inspect_wheel", "licences_of", "metadata_problems"]
+
+MAX_RECORD_BYTES = 32 * 1024 * 1024
+MAX_WHEEL_BYTES = 64 * 1024
+MAX_PTH_BYTES = 64 * 1024
+
+# the specification asks for sha256 or better; what can be forged proves nothing
+_HASHES = ("sha256", "sha384", "sha512")
+_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+_SCHEMES = ("purelib", "platlib", "scripts", "data", "headers")
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    """A line of RECORD: algorithm, digest and size, each empty where none is given."""
+
+    algorithm: str
+    digest: bytes
+    size: int | None
+
+
+def inspect_wheel(file: ExceptionFile, stream: BinaryIO) -> Found:
+    """What is found in a wheel, every member of which is read once. Nothing is raised for what is wrong with it."""
+    try:
+        archive = StrictZip(file.filename, stream)
+        info = _info(file, archive.members)
+        files = {member.name: member for member in archive.members if not member.folder}
+        metadata = _content(archive, files, f"{info}/METADATA", MAX_METADATA_BYTES)
+        described = _content(archive, files, f"{info}/WHEEL", MAX_WHEEL_BYTES)
+        recorded = _content(archive, files, f"{info}/RECORD", MAX_RECORD_BYTES)
+        listed, problems = ({}, [f"it has no {info}/RECORD"]) if recorded is None else _lines(info, recorded)
+        scan = Pickles()
+        pth: list[str] = []
+        for member in archive.members:
+            problems += _read(archive, member, listed, scan, pth)
+    except IntegrityError as error:
+        refused = answer(ARCHIVE, OutcomeKind.FAIL, _without(file.filename, error))
+        return Found(outcomes=complete(file, [refused], "its archive is refused"))
+    problems += _unlisted(info, files, listed) if recorded is not None else []
+    parsed, wrong = _parsed(file, metadata)
+    wrong = [*_info_problems(file, info), *wrong, *_wheel_problems(file, described)]
+    outcomes = [
+        answer(ARCHIVE, OutcomeKind.PASS, f"a plain zip file of {len(archive.members)} members", members=len(files)),
+        judged(METADATA, wrong, f"file name, {info}, METADATA and WHEEL agree"),
+        judged(RECORD, problems, f"RECORD lists all {len(files)} files with their digests"),
+        _contents(file, info, files, pth),
+        scan.outcome(),
+    ]
+    return Found(
+        outcomes=complete(file, outcomes, ""),
+        metadata=None if parsed is None else metadata,
+        requires=() if parsed is None else tuple(str(one) for one in _requires(metadata)),
+        licences=Licences() if parsed is None else licences_of(parsed),
+    )
+
+
+def licences_of(metadata: Metadata) -> Licences:
+    """What core metadata say of the licence."""
+    return Licences(
+        expression=metadata.license_expression, text=metadata.license, classifiers=metadata.license_classifiers
+    )
+
+
+def metadata_problems(file: ExceptionFile, metadata: Metadata, where: str) -> list[str]:
+    """In what core metadata speak of something else than the file, and what of them can't be read."""
+    problems = [f"{where} can't be read: {problem}" for problem in metadata.problems]
+    if metadata.name is not None and metadata.name != file.name:
+        problems.append(f"{where} says that it is {metadata.name}, expected {file.name}")
+    if metadata.version is not None and metadata.version != parse_version(file.version):
+        problems.append(f"{where} says that it is version {metadata.version}, expected {file.version}")
+    return problems
+
+
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
+def _info(file: ExceptionFile, members: Iterable[Member]) -> str:
+    """The one `.dist-info` folder."""
+    tops = {member.name.partition("/")[0] for member in members if "/" in member.name}
+    found = sorted(top for top in tops if top.lower().endswith(".dist-info"))
+    if len(found) != 1:
+        said = ", ".join(map(shown, found[:5])) or "none"
+        raise IntegrityError(f"{file.filename}: expected one .dist-info folder, found {said}")
+    return found[0]
+
+
+def _content(archive: StrictZip, files: Mapping[str, Member], name: str, max_bytes: int) -> bytes | None:
+    return archive.content(files[name], max_bytes) if name in files else None
+
+
+def _read(
+    archive: StrictZip, member: Member, listed: Mapping[str, _Listed], scan: Pickles, pth: list[str]
+) -> list[str]:
+    """Reads a member, and says what is wrong with what RECORD says of it."""
+    line = listed.get(member.name)
+    hashing = hashlib.new(line.algorithm) if line is not None and line.algorithm in _HASHES else None
+    startup = member.name.lower().endswith(".pth") and _place(member.name).count("/") == 0
+    kept = b""
+    for chunk in scan.through(member.name, archive.chunks(member)):
+        if hashing is not None:
+            hashing.update(chunk)
+        if startup and len(kept) < MAX_PTH_BYTES:
+            kept += chunk
+    if startup:
+        runs = any(text.startswith((b"import ", b"import\t")) for text in kept.splitlines())
+        pth.append(f"{member.name}{' (runs code)' if runs else ''}")
+    if line is None:
+        return []
+    if hashing is not None and hashing.digest() != line.digest:
+        return [f"RECORD has another {line.algorithm} of {shown(member.name)}"]
+    if line.size is not None and line.size != member.size:
+        return [f"RECORD says that {shown(member.name)} has {line.size} bytes, it has {member.size}"]
+    return []
+
+
+# --- RECORD -----------------------------------------------------------------------------------------------------------
+
+
+def _lines(info: str, data: bytes) -> tuple[dict[str, _Listed], list[str]]:
+    """What RECORD lists by path, and what is wrong with its lines."""
+    listed: dict[str, _Listed] = {}
+    problems: list[str] = []
+    try:
+        for row in csv.reader(data.decode().splitlines(), strict=True):
+            if not row:
+                continue
+            if len(row) != 3:
+                problems.append(f"RECORD has a line of {len(row)} fields, expected path, hash and size")
+                continue
+            if row[0] in listed:
+                problems.append(f"RECORD lists {shown(row[0])} twice")
+                continue
+            listed[row[0]], problem = _line(info, *row)
+            problems += [problem] if problem else []
+    except (csv.Error, UnicodeDecodeError) as error:
+        problems.append(f"RECORD can't be read: {str(error)[:100]}")
+    return listed, problems
+
+
+def _line(info: str, path: str, said: str, size: str) -> tuple[_Listed, str]:
+    bare = path in {f"{info}/{name}" for name in ("RECORD", *_SIGNATURES)}
+    algorithm, _, encoded = said.partition("=")
+    if bare and not said:
+        return _Listed("", b"", None), ""
+    if algorithm not in _HASHES:
+        what = f"the hash {algorithm[:20]!a}" if said else "no hash"
+        return _Listed("", b"", None), f"RECORD has {what} of {shown(path)}, expected sha256 or a stronger one"
+    try:
+        digest = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return _Listed("", b"", None), f"RECORD has a hash of {shown(path)} that can't be read"
+    number = int(size) if size.isascii() and size.isdecimal() and len(size) < 16 else None
+    problem = "" if number is not None or not size else f"RECORD has the size {size[:20]!a} of {shown(path)}"
+    return _Listed(algorithm, digest, number), problem
+
+
+def _unlisted(info: str, files: Mapping[str, Member], listed: Mapping[str, _Listed]) -> list[str]:
+    """Files that RECORD doesn't have, and files that only RECORD has."""
+    free = {f"{info}/{name}" for name in ("RECORD", *_SIGNATURES)}
+    more = [
+        f"RECORD leaves out {shown(name)}, which is there" for name in files if name not in listed and name not in free
+    ]
+    less = [f"RECORD lists {shown(name)}, which isn't there" for name in listed if name not in files]
+    return more + less
+
+
+# --- what it says of itself -------------------------------------------------------------------------------------------
+
+
+def _parsed(file: ExceptionFile, data: bytes | None) -> tuple[Metadata | None, list[str]]:
+    if data is None:
+        return None, ["it has no METADATA"]
+    try:
+        metadata = parse_metadata("METADATA", data)
+    except IntegrityError as error:
+        return None, [str(error)]
+    return metadata, metadata_problems(file, metadata, "METADATA")
+
+
+def _requires(data: bytes | None) -> list[str]:
+    from packaging.metadata import parse_email  # noqa: PLC0415  # it loads the whole email package
+
+    return [] if data is None else parse_email(data)[0].get("requires_dist", [])
+
+
+def _info_problems(file: ExceptionFile, info: str) -> list[str]:
+    stem = info[: -len(".dist-info")]
+    name, _, version = stem.partition("-")
+    try:
+        agrees = parse_name(name) == file.name and parse_version(version) == parse_version(file.version)
+    except ValueError:
+        agrees = False
+    return [] if agrees else [f"its folder {shown(info)} is not that of {file.name} {file.version}"]
+
+
+def _wheel_problems(file: ExceptionFile, data: bytes | None) -> list[str]:
+    """What WHEEL says otherwise than the file name, or doesn't say."""
+    if data is None:
+        return ["it has no WHEEL"]
+    try:
+        lines = [line.partition(":") for line in data.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        return ["WHEEL is not UTF-8"]
+    if not all(colon for _, colon, _ in lines):
+        return ["WHEEL has a line without a colon"]
+    fields: dict[str, list[str]] = {}
+    for key, _, value in lines:
+        fields.setdefault(key.strip().lower(), []).append(value.strip())
+    problems: list[str] = []
+    version = fields.get("wheel-version", [])
+    if len(version) != 1 or not version[0].startswith("1."):
+        problems.append(f"WHEEL is of version {', '.join(version)[:40]!a}, expected 1.x")
+    if fields.get("root-is-purelib", [""])[0].lower() not in ("true", "false"):
+        problems.append("WHEEL doesn't say whether its root is purelib")
+    try:
+        tags = _tags(fields.get("tag", []))
+        named = parse_wheel_name(file.filename)[3]
+    except ValueError as error:
+        return [*problems, f"WHEEL has a tag that can't be read: {str(error)[:100]}"]
+    if tags != named:
+        said = ", ".join(sorted(map(str, tags))[:5]) or "none"
+        problems.append(f"WHEEL has the tags {said}; its file name says {', '.join(sorted(map(str, named))[:5])}")
+    return problems
+
+
+def _tags(lines: Iterable[str]) -> frozenset[Tag]:
+    found: set[Tag] = set()
+    for line in lines:
+        if line.count(".") > 100 or len(found) > 1000:
+            raise ValueError("it stands for too many")
+        found |= parse_tag(line)
+    return frozenset(found)
+
+
+# --- what it installs -------------------------------------------------------------------------------------------------
+
+
+def _place(name: str) -> str:
+    """Where a member goes below site-packages, when it goes there: members of NAME.data say so by a folder."""
+    top, _, rest = name.partition("/")
+    scheme, _, below = rest.partition("/")
+    return below if top.endswith(".data") and scheme in ("purelib", "platlib") else name
+
+
+def _contents(file: ExceptionFile, info: str, files: Iterable[str], pth: list[str]) -> Outcome:
+    """What a person should know: names beside the package's own, files that Python runs by itself, programs."""
+    tops: dict[str, None] = {}
+    schemes: dict[str, list[str]] = {scheme: [] for scheme in ("scripts", "data", "headers")}
+    unknown: list[str] = []
+    for name in files:
+        top, _, rest = name.partition("/")
+        scheme = rest.partition("/")[0]
+        if top == info:
+            continue
+        if top.endswith(".data") and rest:
+            if scheme not in _SCHEMES:
+                unknown.append(name)
+            elif scheme in schemes:
+                schemes[scheme].append(name)
+                continue
+        tops[_place(name).partition("/")[0]] = None
+    own = file.name.replace("-", "_")
+    beside = [top for top in tops if top.partition(".")[0].lower().replace("-", "_") not in (own, f"_{own}")]
+    evidence = {
+        key: some(names)
+        for key, names in (("top_level", list(tops)), ("beside", beside), ("pth", pth), *schemes.items())
+        if names
+    }
+    said = f"it installs {len(tops)} names at the top level"
+    if pth:
+        said += f", {len(pth)} .pth files that Python reads whenever it starts"
+    if schemes["scripts"]:
+        said += f", {len(schemes['scripts'])} programs"
+    problems = [f"its member {shown(name)} goes to a place that doesn't exist" for name in unknown]
+    return judged(CONTENTS, problems, said, **evidence)
+
+
+def _without(filename: str, error: IntegrityError) -> str:
+    return str(error).removeprefix(f"{filename}: ")

@@ -1,0 +1,153 @@
+"""What all exceptions are now: a fold over the streams of requesters, curators and the publisher.
+
+Streams are read one by one and in no order, so the fold doesn't depend on it: what an entry says is put to the case that it
+names, in the order of time. What it comes to is left to `policy.decide`.
+
+A folded state is kept as a page together with the places where reading left off, so that a reader takes the page and reads
+only what came after. The page proves nothing: the first entry after each place must be linked to the head that it names.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from quarantine.audit.chain import Place
+from quarantine.audit.events import DECISIONS, PUBLISH, REQUESTS, Delivered, Event, RequestPart, meaning, request_id
+from quarantine.audit.record import Entry
+from quarantine.exceptions import (
+    Attached,
+    DossierSummary,
+    ExceptionCase,
+    ExceptionRequest,
+    Ignored,
+    Joined,
+    PolicyPublished,
+    Publication,
+    Ruling,
+    State,
+)
+
+__all__ = ["CONTAINERS", "Folded", "decode_folded", "encode_folded", "fold"]
+
+CONTAINERS = (REQUESTS, DECISIONS, PUBLISH)
+"""The containers of the streams that are folded."""
+
+VERSION = 1
+"""Of the fold's meaning: a page of another version is folded again from the start."""
+MAX_IGNORED = 100
+
+
+class Folded(msgspec.Struct, frozen=True, kw_only=True):
+    """A state, and for every stream the place up to which it was read. `partial` are requests whose other parts are to come."""
+
+    version: int = VERSION
+    places: Mapping[str, Place] = {}
+    partial: Mapping[str, tuple[tuple[int, int, ExceptionRequest], ...]] = {}
+    state: State = State()
+
+
+_decoder = msgspec.msgpack.Decoder(Folded)
+
+
+def encode_folded(folded: Folded) -> bytes:
+    """The page of a folded state: the same state gives the same bytes."""
+    return msgspec.msgpack.encode(folded, order="deterministic")
+
+
+def decode_folded(data: bytes) -> Folded | None:
+    """What a page holds; None for one that is of another version, or none at all: then everything is read again."""
+    try:
+        folded = _decoder.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    return folded if folded.version == VERSION else None
+
+
+def fold(before: Folded, places: Mapping[str, Place], entries: Iterable[tuple[str, Entry]]) -> Folded:
+    """The state after these entries, each with its stream; `places` are the places behind them."""
+    cases = dict(before.state.cases)
+    partial = dict(before.partial)
+    policies, delivered = list(before.state.policies), set(before.state.delivered)
+    ignored, as_of = list(before.state.ignored), before.state.as_of
+    for stream, entry in entries:
+        try:
+            meant = meaning(stream, entry)
+            if meant is None:
+                continue
+            exception, event = meant
+            match event:
+                case RequestPart():
+                    request = _whole(partial, event)
+                    if request is not None:
+                        cases[exception] = replace(_case(cases, exception), request=request)
+                case PolicyPublished():
+                    policies = sorted([*policies, event], key=lambda published: published.time)
+                case Delivered():
+                    delivered.add(event.key)
+                case _:
+                    cases[exception] = _with(_case(cases, exception), event)
+        except ValueError as error:
+            if len(ignored) < MAX_IGNORED:
+                ignored.append(Ignored(stream=stream, seq=entry.seq, why=str(error)[:500]))
+            continue
+        if not stream.startswith(f"{REQUESTS}/"):
+            as_of = _later(as_of, entry.time)
+    state = State(
+        cases=cases, policies=tuple(policies), delivered=frozenset(delivered), ignored=tuple(ignored), as_of=as_of
+    )
+    return Folded(places={**before.places, **places}, partial=partial, state=state)
+
+
+def _later(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)
+
+
+def _case(cases: Mapping[str, ExceptionCase], exception: str) -> ExceptionCase:
+    return cases.get(exception) or ExceptionCase(id=exception)
+
+
+def _whole(
+    partial: dict[str, tuple[tuple[int, int, ExceptionRequest], ...]], event: RequestPart
+) -> ExceptionRequest | None:
+    """The request, once all of its parts are there and together are what its id stands for; ValueError where they aren't."""
+    known = {part: (of, request) for part, of, request in partial.get(event.id, ())}
+    known[event.part] = event.parts, event.request
+    if len(known) < event.parts or any(of != event.parts for of, _ in known.values()):
+        partial[event.id] = tuple((part, of, request) for part, (of, request) in sorted(known.items()))
+        return None
+    partial.pop(event.id, None)
+    files = tuple(file for _, (_, request) in sorted(known.items()) for file in request.files)
+    request = replace(event.request, files=files)
+    if request_id(request) != request.id:
+        raise ValueError(f"a request that calls itself {request.id} and isn't it")
+    return request
+
+
+def _with(case: ExceptionCase, event: Event) -> ExceptionCase:
+    """The case with one more thing that is said of it."""
+    match event:
+        case Joined():
+            return replace(case, joined=tuple(sorted((*case.joined, event), key=lambda joined: joined.time)))
+        case Attached():
+            return replace(case, attached=tuple(sorted((*case.attached, event), key=lambda attached: attached.time)))
+        case DossierSummary():
+            return replace(case, dossiers=tuple(sorted((*case.dossiers, event), key=lambda dossier: dossier.time)))
+        case Ruling():
+            return replace(case, rulings=tuple(sorted((*case.rulings, event), key=lambda ruling: ruling.time)))
+        case Publication():
+            return replace(case, publications=_joined_steps(case.publications, event))
+        case _:
+            raise ValueError("an entry that is about no exception")
+
+
+def _joined_steps(steps: tuple[Publication, ...], step: Publication) -> tuple[Publication, ...]:
+    """The steps with one more. A step of many files is written as several entries of one time: they are one step."""
+    for place, other in enumerate(steps):
+        if (other.kind, other.time) == (step.kind, step.time):
+            known = dict(zip(other.files, (*other.metadata, *("",) * len(other.files)), strict=False))
+            known |= dict(zip(step.files, (*step.metadata, *("",) * len(step.files)), strict=False))
+            whole = replace(other, files=tuple(known), metadata=tuple(known.values()))
+            return (*steps[:place], whole, *steps[place + 1 :])
+    return tuple(sorted((*steps, step), key=lambda step: step.time))

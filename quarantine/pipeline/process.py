@@ -1,0 +1,349 @@
+"""What the central pipeline does with exceptions, each time it runs.
+
+(1) Read the log. (2) Vet what is new. (3) Look again at what holds, when the advisories are others than it was vetted by.
+(4) Take what ended out of the mirror: expired, revoked, suspended. (5) Publish what is approved. (6) Say what is about to
+expire. (7) Tell people.
+
+Ending comes before publishing, so that nothing stays in the mirror for want of something else. One exception that fails
+holds up none of the others, and the next run goes on where this one stopped: a run over what is done writes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from quarantine.audit.events import delivered_draft, publication_draft
+from quarantine.errors import QuarantineError, UpstreamError
+from quarantine.exceptions import (
+    Approved,
+    DossierSummary,
+    ExceptionCase,
+    Identity,
+    Pending,
+    Publication,
+    PublicationKind,
+    RulingKind,
+    State,
+    Status,
+)
+from quarantine.pipeline.publish import ENDS, Changed, Publisher, publish_all, unlist_all
+from quarantine.pipeline.state import keep_state
+from quarantine.pipeline.vet import Vetting
+from quarantine.policy.case import day
+from quarantine.policy.decide import clock, decide, rules_of, status
+from quarantine.policy.stage import Policy
+from quarantine.ports import AuditLog, Message, Notifier, PageStore, Tell
+
+__all__ = ["Done", "Process", "ProcessPorts", "Step", "Trouble"]
+
+TOLD_FOR = timedelta(days=14)
+"""Nobody is told of what happened longer ago: a channel that is set up today isn't flooded with all of the past."""
+
+_IN_MIRROR = (
+    PublicationKind.PUBLISHING,
+    PublicationKind.PUBLISHED,
+    PublicationKind.UNLISTING,
+    PublicationKind.UNLISTED,
+)
+
+
+_T = TypeVar("_T")
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was done: which exception, what, and a line about it."""
+
+    exception: str
+    what: str
+    text: str
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that could not be done, and why; the next run tries it again."""
+
+    exception: str
+    text: str
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did. `waiting` counts the exceptions that wait for a decision."""
+
+    steps: tuple[Step, ...]
+    troubles: tuple[Trouble, ...]
+    waiting: int
+
+
+class ProcessPorts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything outside that a run needs. Vetting and publishing have their own, and are made when something needs them."""
+
+    log: AuditLog
+    pages: PageStore
+    vetting: Callable[[], Vetting]
+    publisher: Callable[[], Publisher]
+    notifier: Notifier
+
+
+class Process:
+    """One run, at one instant, under one policy. `only` are the exceptions that it is about, all of them where it is empty.
+
+    `plain` makes text from outside harmless, for what people are sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        ports: ProcessPorts,
+        policy: Policy,
+        local: bool,
+        now: datetime,
+        by: Identity,
+        project: str,
+        stream: str,
+        new_id: Callable[[], str],
+        plain: Callable[[str], str],
+        tell: Tell,
+        only: frozenset[str] = frozenset(),
+    ) -> None:
+        self._ports = ports
+        self._policy = policy
+        self._local = local
+        self._now = now
+        self._by = by
+        self._project = project
+        self._stream = stream
+        self._new_id = new_id
+        self._plain = plain
+        self._tell = tell
+        self._only = only
+        self._steps: list[Step] = []
+        self._troubles: list[Trouble] = []
+
+    def run(self, *, vet: bool = True, publish: bool = True, notify: bool = True) -> Done:
+        """Everything that is due. UpstreamError when the log can't be read, or a clock is wrong; IntegrityError."""
+        state = self._read()  # (1)
+        if vet:
+            new = [self._vet(case) for case in self._cases(state)]  # (2)
+            state = self._read() if any(new) else state
+            again = [self._look_again(case) for case in self._cases(state)]  # (3)
+            state = self._read() if any(again) else state
+        if publish:
+            needed = self._needed(state)
+            self._end(self._cases(state), needed)  # (4)
+            self._publish(self._cases(state))  # (5)
+            for case in self._cases(state):
+                self._warn(case)  # (6)
+        if notify:
+            self._notify(self._read() if self._steps else state)  # (7)
+        waiting = sum(self._status(case) is Status.VETTED for case in state.cases.values())
+        return Done(steps=tuple(self._steps), troubles=tuple(self._troubles), waiting=waiting)
+
+    def _read(self) -> State:
+        self._tell("reading the log of exceptions")
+        state = keep_state(self._ports.log, self._ports.pages)
+        doubt = clock(state, self._now)
+        if doubt:
+            raise UpstreamError(f"nothing is done: {doubt[0].message}")
+        return state
+
+    def _cases(self, state: State) -> Iterable[ExceptionCase]:
+        """The cases of this run that have a request, the oldest first."""
+        cases = (case for case in state.cases.values() if not self._only or case.id in self._only)
+        asked = [(case.request.time, case.id, case) for case in cases if case.request is not None]
+        return [case for _, _, case in sorted(asked)]
+
+    def _status(self, case: ExceptionCase) -> Status:
+        return status(case, decide(case, self._policy, self._now, local=self._local))
+
+    # --- vetting ------------------------------------------------------------------------------------------------------
+
+    def _vet(self, case: ExceptionCase) -> bool:
+        decision = decide(case, self._policy, self._now, local=self._local)
+        waits = isinstance(decision, Pending) and decision.status is Status.REQUESTED
+        if not waits or rules_of(case, self._policy) is None:
+            return False
+        summary = self._tried(case, lambda: self._ports.vetting().vet(case))
+        if summary is None:
+            return False
+        self._did(case, "vetted", _found(summary))
+        return True
+
+    def _look_again(self, case: ExceptionCase) -> bool:
+        """Whether something else is known of an exception that holds than what it was approved by."""
+        if case.request is None or case.dossier is None:
+            return False
+        if not isinstance(decide(case, self._policy, self._now, local=self._local), Approved):
+            return False
+        stage, known = case.request.stage, case.dossier.advisories
+        if self._tried(case, lambda: self._ports.vetting().snapshot(stage)) in (None, known):
+            return False
+        summary = self._tried(case, lambda: self._ports.vetting().again(case))
+        if summary is None:
+            return False
+        self._did(case, "vetted again", _found(summary))
+        return True
+
+    # --- the mirror ---------------------------------------------------------------------------------------------------
+
+    def _needed(self, state: State) -> frozenset[str]:
+        """The digests of all files that some exception that holds is for: none of them is taken away."""
+        decisions = (decide(case, self._policy, self._now, local=self._local) for case in state.cases.values())
+        return frozenset(
+            file.sha256 for decision in decisions if isinstance(decision, Approved) for file in decision.files
+        )
+
+    def _end(self, cases: Iterable[ExceptionCase], needed: frozenset[str]) -> None:
+        """Takes out of the mirror what no longer holds."""
+        ended: list[tuple[ExceptionCase, str]] = []
+        for case in cases:
+            decision, last = decide(case, self._policy, self._now, local=self._local), case.last(*ENDS)
+            if isinstance(decision, Approved) or last is None or last.kind is PublicationKind.UNLISTED:
+                continue
+            if decision.status is Status.SUSPENDED and self._news(case, PublicationKind.SUSPENDED, decision.why):
+                self._step(case, PublicationKind.SUSPENDED, decision.why)
+                self._did(case, "suspended", decision.why)
+            ended.append((case, f"{decision.status.value}: {decision.why}"))
+        if ended:
+            why = {case.id: text for case, text in ended}
+            self._changed(ended, unlist_all(self._ports.publisher(), ended, needed), "unlisted", why)
+
+    def _publish(self, cases: Iterable[ExceptionCase]) -> None:
+        """Puts into the mirror what holds and isn't there."""
+        todo: list[tuple[ExceptionCase, Approved]] = []
+        for case in cases:
+            decision = decide(case, self._policy, self._now, local=self._local)
+            if isinstance(decision, Approved) and status(case, decision) is not Status.PUBLISHED:
+                todo.append((case, decision))
+        if todo:
+            why = {case.id: f"until {day(approved.expires_at)}" for case, approved in todo}
+            self._changed(todo, publish_all(self._ports.publisher(), todo), "published", why)
+
+    def _changed(
+        self,
+        cases: Sequence[tuple[ExceptionCase, object]],
+        changed: Sequence[Changed],
+        what: str,
+        why: Mapping[str, str],
+    ) -> None:
+        """Takes note of what the publisher did, and of what it couldn't."""
+        for (case, _), done in zip(cases, changed, strict=True):
+            if done.problem is not None:
+                self._troubles.append(Trouble(exception=case.id, text=str(done.problem)))
+            elif done.steps:
+                self._did(case, what, why[case.id])
+
+    def _warn(self, case: ExceptionCase) -> None:
+        """An exception that ends soon is said to, once for each end that it has."""
+        decision, rule = decide(case, self._policy, self._now, local=self._local), rules_of(case, self._policy)
+        if not isinstance(decision, Approved) or rule is None:
+            return
+        if self._now < decision.expires_at - timedelta(days=rule.warn_days):
+            return
+        why = f"expires on {day(decision.expires_at)}"
+        if self._news(case, PublicationKind.WARNED, why):
+            self._step(case, PublicationKind.WARNED, why)
+            self._did(case, "expires soon", why)
+
+    def _news(self, case: ExceptionCase, kind: PublicationKind, why: str) -> bool:
+        """Whether the last step of this kind isn't the very same one."""
+        last = case.last(kind)
+        return last is None or last.why != why
+
+    def _step(self, case: ExceptionCase, kind: PublicationKind, why: str) -> None:
+        if case.request is not None:
+            step = Publication(kind=kind, time=self._now, why=why[:2000])
+            draft = publication_draft(case.request, step, self._by, self._new_id())
+            self._ports.log.append(self._stream, [draft])
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    def _notify(self, state: State) -> None:
+        """Every event that nobody was told of yet. What can't be delivered is tried again by the next run."""
+        for case in self._cases(state):
+            for at, message in self._messages(case):
+                if message.key in state.delivered or self._now - at > TOLD_FOR:
+                    continue
+                title, text = self._plain(message.title), "\n".join(map(self._plain, message.text.splitlines()))
+                deliveries = self._ports.notifier.send(replace(message, title=title, text=text), self._tell)
+                arrived = tuple(delivery.channel for delivery in deliveries if not delivery.problem)
+                problems = tuple(
+                    f"{delivery.channel}: {delivery.problem}" for delivery in deliveries if delivery.problem
+                )
+                self._troubles += [Trouble(exception=case.id, text=f"not told: {problem}") for problem in problems]
+                if arrived:
+                    draft = delivered_draft(
+                        message.key, arrived, problems, self._by, self._project, self._now, self._new_id()
+                    )
+                    self._ports.log.append(self._stream, [draft])
+
+    def _messages(self, case: ExceptionCase) -> Iterable[tuple[datetime, Message]]:
+        """What there is to tell of a case, with the time of each."""
+        request = case.request
+        if request is None:
+            return
+        what = _what(case)
+        where = f"project {request.project}, stage {request.stage}"
+        yield (
+            request.time,
+            Message(
+                key=f"{case.id}:requested",
+                title=f"exception requested: {what}",
+                text=f"{request.requester} asks for {what} ({where}): {request.reason}\nquarantine exception show {case.id[:12]}",
+            ),
+        )
+        for ruling in case.rulings:
+            done = {RulingKind.APPROVE: "approved", RulingKind.RENEW: "renewed", RulingKind.REJECT: "rejected"}
+            word = done.get(ruling.kind, "revoked")
+            yield (
+                ruling.time,
+                Message(
+                    key=f"{case.id}:{word}:{ruling.id}",
+                    title=f"exception {word}: {what}",
+                    text=f"{what} ({where}) was {word} by {ruling.by}: {ruling.reason}",
+                ),
+            )
+        told = {PublicationKind.SUSPENDED: "suspended", PublicationKind.WARNED: "expires soon"}
+        for step in case.publications:
+            if step.kind in told:
+                yield (
+                    step.time,
+                    Message(
+                        key=f"{case.id}:{step.kind.value}:{step.time:%Y%m%dT%H%M%S}",
+                        title=f"exception {told[step.kind]}: {what}",
+                        text=f"{what} ({where}): {step.why}\nquarantine exception show {case.id[:12]}",
+                    ),
+                )
+
+    # --- bookkeeping --------------------------------------------------------------------------------------------------
+
+    def _tried(self, case: ExceptionCase, act: Callable[[], _T]) -> _T | None:
+        """What the act answers; None when it failed, which is kept, and holds up nothing else."""
+        try:
+            return act()
+        except QuarantineError as error:
+            self._troubles.append(Trouble(exception=case.id, text=str(error)))
+            return None
+
+    def _did(self, case: ExceptionCase, what: str, text: str) -> None:
+        self._steps.append(Step(exception=case.id, what=what, text=f"{_what(case)}: {text}"))
+        self._tell(f"{what}: {_what(case)}")
+
+
+def _what(case: ExceptionCase) -> str:
+    """What a case is about, in a few words."""
+    labels = tuple(dict.fromkeys(file.label for file in case.files))
+    return (
+        labels[0]
+        if len(labels) == 1
+        else f"{', '.join(labels[:3])}{'' if len(labels) <= 3 else f' and {len(labels) - 3} more'}"
+    )
+
+
+def _found(summary: DossierSummary) -> str:
+    """What vetting came to, in one line."""
+    if summary.final:
+        return f"no approval can waive {', '.join(summary.final[:5])}"
+    counts = f"{len(summary.failures)} failures, {len(summary.unknowns)} unknown"
+    return "nothing against it" if not summary.waivable else counts

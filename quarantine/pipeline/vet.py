@@ -1,0 +1,539 @@
+"""Vetting: what is known of the files of an exception request, gathered into one dossier.
+
+(1) Prove that the advisories can be trusted. (2) Ask the owners of the names what they list today. (3) Bring every file
+into the holding area. (4) Look into each without running it, (5) verify who published it, (6) hold its licence against the
+policy, (7) see what it needs, and (8) judge it by every rule of the stage that it is asked for. (9) Put the dossier into
+the evidence store, and what it comes to into the log.
+
+Evidence that can't be had leaves no dossier at all: then nothing is decided, and the next run tries again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+from packaging.utils import NormalizedName
+
+from quarantine.archive.inspection import Inspection
+from quarantine.archive.metadata import parse_metadata
+from quarantine.audit.events import vetted_draft
+from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.exceptions import Dossier, DossierFile, DossierSummary, ExceptionCase, ExceptionFile, Identity
+from quarantine.model import (
+    Artifact,
+    CondaRecord,
+    Digest,
+    Ecosystem,
+    IndexPage,
+    Item,
+    JudgedItem,
+    Outcome,
+    OutcomeKind,
+    Package,
+    PackageFile,
+    Requirement,
+    Target,
+    Verdict,
+    parse_name,
+    parse_version,
+    parse_wheel_name,
+)
+from quarantine.pipeline.conda import conda_item
+from quarantine.pipeline.evidence import Judge
+from quarantine.pipeline.holding import Held, hold
+from quarantine.pipeline.pages import Pages
+from quarantine.policy import rules
+from quarantine.policy.licence import licence
+from quarantine.policy.nearest import candidate_item, candidates
+from quarantine.policy.stage import Policy, StagePolicy
+from quarantine.policy.waivers import FINAL, keys_of, scoped
+from quarantine.ports import (
+    AdvisoryService,
+    ArtifactStore,
+    Attestations,
+    AuditLog,
+    CondaPackages,
+    CondaSolver,
+    FileSource,
+    Index,
+    Inspector,
+    Tell,
+)
+
+__all__ = ["EVIDENCE", "VetPorts", "Vetting"]
+
+EVIDENCE = "evidence"
+MAX_CANDIDATES = 8
+"""How many versions of what a package needs are looked at for one that passes."""
+_AGAINST = (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)
+_ADVISED = frozenset({"malware", "vulnerability"})
+
+
+class VetPorts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything outside that vetting needs; the makers make what only some files need."""
+
+    index: Index
+    advisories: AdvisoryService
+    solver: Callable[[], CondaSolver]
+    packages: Callable[[], CondaPackages]
+    source: Callable[[], FileSource]
+    inspector: Callable[[], Inspector]
+    attestations: Attestations
+    store: ArtifactStore
+    log: AuditLog
+
+
+class _Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, what its owner lists under its digest, and the item that the rules judge with its neighbours."""
+
+    file: ExceptionFile
+    listed: PackageFile | None
+    judged: JudgedItem
+    attached: bool
+
+
+class Vetting:
+    """Vets cases under one policy, at one instant: pages and advisories are asked once in a run.
+
+    `stream` is where dossiers are recorded, `by` who does it, `new_id` makes ids of entries.
+    """
+
+    def __init__(
+        self,
+        *,
+        ports: VetPorts,
+        policy: Policy,
+        policy_sha256: str,
+        targets: tuple[Target, ...],
+        advisory_max_age: timedelta,
+        now: datetime,
+        by: Identity,
+        stream: str,
+        new_id: Callable[[], str],
+        tell: Tell,
+    ) -> None:
+        self._ports = ports
+        self._policy = policy
+        self._policy_sha256 = policy_sha256
+        self._targets = targets
+        self._max_age = advisory_max_age
+        self._now = now
+        self._by = by
+        self._stream = stream
+        self._new_id = new_id
+        self._tell = tell
+        self._pages = Pages(ports.index, tell)
+        self._judges: dict[str, Judge] = {}
+
+    def vet(self, case: ExceptionCase) -> DossierSummary:
+        """The dossier of a case, recorded. UpstreamError when evidence can't be had; IntegrityError as the store's."""
+        if case.request is None:
+            raise UpstreamError(f"exception {case.id[:12]}: its request isn't in the log")
+        judge = self._judge(case.request.stage)  # (1)
+        subjects = self._subjects(case, judge)  # (2) and (8)
+        requested = {NormalizedName(file.name) for file in case.files if file.ecosystem is Ecosystem.PYPI}
+        files: list[DossierFile] = []
+        for number, subject in enumerate(subjects, 1):
+            self._tell(f"vetting {subject.file.filename} ({number} of {len(subjects)})")
+            files.append(self._look(subject, judge, requested))
+        return self._recorded(case, tuple(files), judge)
+
+    def again(self, case: ExceptionCase) -> DossierSummary | None:
+        """The dossier of a case with what today's advisories say, recorded if that is something else; None if it isn't.
+
+        Nothing is fetched or looked into again: the bytes haven't changed. UpstreamError, IntegrityError.
+        """
+        if case.request is None or case.dossier is None:
+            return None
+        judge = self._judge(case.request.stage)
+        before = _dossier(self._ports.store, case.dossier)
+        items = [_reconstructed(entry, self._targets) for entry in before.files]
+        judged = judge.judge(items)
+        _sound(judge)
+        files = tuple(
+            replace(
+                entry,
+                outcomes=(
+                    *(o for o in entry.outcomes if o.rule not in _ADVISED),
+                    *(o for o in now.outcomes if o.rule in _ADVISED),
+                ),
+                findings=now.findings or (),
+            )
+            for entry, now in zip(before.files, judged, strict=True)
+        )
+        if _against(files) == (case.dossier.failures, case.dossier.unknowns, case.dossier.final):
+            return None
+        return self._recorded(case, files, judge)
+
+    def snapshot(self, stage: str) -> str:
+        """The sha256 of the advisories that are judged by. UpstreamError when they can't be trusted."""
+        judge = self._judge(stage)
+        return "" if judge.snapshot is None else judge.snapshot.sha256
+
+    def _recorded(self, case: ExceptionCase, files: tuple[DossierFile, ...], judge: Judge) -> DossierSummary:  # (9)
+        assert case.request is not None  # noqa: S101 - the callers looked
+        advisories = "" if judge.snapshot is None else judge.snapshot.sha256
+        dossier = Dossier(
+            exception=case.id,
+            project=case.request.project,
+            stage=case.request.stage,
+            time=self._now,
+            policy=self._policy_sha256,
+            advisories=advisories,
+            files=files,
+        )
+        failures, unknowns, final = _against(files)
+        summary = DossierSummary(
+            time=self._now,
+            sha256=self._ports.store.put(EVIDENCE, dossier.encode()).hex,
+            files=tuple(entry.file.sha256 for entry in files),
+            failures=failures,
+            unknowns=unknowns,
+            final=final,
+            policy=self._policy_sha256,
+            advisories=advisories,
+            by=self._by,
+        )
+        self._ports.log.append(self._stream, [vetted_draft(case.request, summary, self._new_id())])
+        return summary
+
+    # --- evidence -----------------------------------------------------------------------------------------------------
+
+    def _judge(self, stage: str) -> Judge:
+        """The judge of a stage, whose advisories were proved to be trustworthy; UpstreamError otherwise."""
+        if stage not in self._judges:
+            snapshot = self._ports.advisories.snapshot()
+            self._judges[stage] = Judge(
+                stage=self._policy.stage(stage),
+                preconditions=rules.preconditions(snapshot, None, self._max_age, self._now),
+                snapshot=snapshot,
+                advisories=self._ports.advisories,
+                now=self._now,
+                tell=self._tell,
+            )
+        return _sound(self._judges[stage])
+
+    def _subjects(self, case: ExceptionCase, judge: Judge) -> tuple[_Subject, ...]:
+        """Every file of the case, with what its owner lists and what the rules make of its package."""
+        attached = {attached.file.sha256 for attached in case.attached}
+        packages: dict[tuple[str, str, str], list[ExceptionFile]] = {}
+        for file in case.files:
+            packages.setdefault((file.ecosystem.value, file.name, file.version), []).append(file)
+        names = {NormalizedName(f.name) for f in case.files if f.ecosystem is Ecosystem.PYPI}
+        pages = self._pages.get(sorted(names))
+        found: list[_Subject] = []
+        for (ecosystem, name, _), files in packages.items():
+            if ecosystem == Ecosystem.PYPI.value:
+                found += self._of_index(files, pages[NormalizedName(name)], attached, judge)
+            else:
+                found += [self._of_channel(file, judge) for file in files]
+        _sound(judge)
+        return tuple(found)
+
+    def _of_index(
+        self, files: Sequence[ExceptionFile], page: IndexPage | None, attached: set[str], judge: Judge
+    ) -> list[_Subject]:
+        """The files of one version: the rules judge them together, as an installer may take any of them."""
+        first = files[0]
+        version = parse_version(first.version)
+        digests = {file.digest for file in files}
+        listed = {} if page is None else {a.digest: a for a in page.of_version(version, digests)}
+        artifacts = [listed.get(file.digest) or _unlisted(file) for file in files]
+        wheels = tuple(artifact for artifact in artifacts if artifact.is_wheel)
+        targets = tuple(t for t in self._targets if any(wheel.fits(t) for wheel in wheels)) or self._targets
+        item = Item(
+            name=first.name,
+            version=version,
+            # a wheel that a curator built of a source distribution is still the owner's package
+            upstream=first.upstream
+            if page is None and first.sha256 in attached
+            else None
+            if page is None
+            else page.upstream,
+            status="active" if page is None else page.status,
+            artifacts=wheels or tuple(artifacts),
+            targets=targets,
+            source_only=not wheels,
+        )
+        (judged,) = judge.judge([item])
+        return [
+            _Subject(file=file, listed=listed.get(file.digest), judged=judged, attached=file.sha256 in attached)
+            for file in files
+        ]
+
+    def _of_channel(self, file: ExceptionFile, judge: Judge) -> _Subject:
+        targets = [t for t in self._targets if file.subdir in ("noarch", t.conda_subdir)] or list(self._targets)
+        listing = self._ports.solver().listed({file.name: frozenset({file.digest})}, targets[0], self._tell)[file.name]
+        record = next((r for r in listing.records if r.sha256 == file.digest), None)
+        if record is None:
+            item = Item(
+                ecosystem=Ecosystem.CONDA,
+                name=file.name,
+                version=file.version,
+                upstream=listing.owner,
+                missing_digests=frozenset({file.digest}),
+                targets=tuple(targets),
+                holds=None,
+                unread="its channel doesn't list the file",
+            )
+            (judged,) = judge.judge([item])
+            return _Subject(file=file, listed=None, judged=judged, attached=False)
+        contents = self._ports.packages().contents([record], self._tell)[record]
+        item = replace(conda_item(record, contents, listing.owner, 0, targets[0]), targets=tuple(targets))
+        (judged,) = judge.judge([item])
+        return _Subject(file=file, listed=_package_file(item, record), judged=judged, attached=False)
+
+    # --- one file -----------------------------------------------------------------------------------------------------
+
+    def _look(self, subject: _Subject, judge: Judge, requested: set[NormalizedName]) -> DossierFile:
+        file, judged = subject.file, subject.judged
+        own = list(judged.outcomes)
+        if file.is_source:
+            own.append(_source(file))
+        known = DossierFile(
+            file=file,
+            outcomes=(),
+            findings=judged.findings or (),
+            yanked=None if subject.listed is None else subject.listed.yanked,
+            upload_time=None if subject.listed is None else subject.listed.upload_time,
+            holds=tuple(f"{package.name}=={package.version}" for package in judged.item.holds or ()),
+        )
+        limit = judge.stage.rules.exceptions.max_file_mib * 1024 * 1024
+        try:
+            with hold(file, subject.listed, self._ports.store, self._ports.source, limit, self._tell) as held:
+                return self._inside(known, subject, held, own, judge, requested)
+        except IntegrityError as error:
+            outcome = Outcome(rule="digest", kind=OutcomeKind.FAIL, message=str(error))
+            return replace(known, outcomes=(outcome, *own))
+
+    def _inside(
+        self,
+        known: DossierFile,
+        subject: _Subject,
+        held: Held,
+        own: list[Outcome],
+        judge: Judge,
+        requested: set[NormalizedName],
+    ) -> DossierFile:
+        file, store = subject.file, self._ports.store
+        inspection = self._ports.inspector().inspect(held.path, file, self._tell)  # (4)
+        reports = [store.put(EVIDENCE, msgspec.json.encode(inspection)).hex]
+        provenance, raw = self._provenance(subject, judge.stage)  # (5)
+        if raw is not None:
+            reports.append(store.put(EVIDENCE, raw).hex)
+        outcomes = [
+            _digest(subject, inspection, held),
+            *_held_inside(subject, inspection),
+            *inspection.outcomes,
+            provenance,
+            licence(inspection.licences, judge.stage.rules.licence, file.filename),  # (6)
+            self._dependencies(file, inspection, judge, requested),  # (7)
+            *own,
+        ]
+        metadata, python = "", ""
+        if inspection.metadata is not None and file.ecosystem is Ecosystem.PYPI:
+            metadata = store.put(EVIDENCE, inspection.metadata).hex
+            parsed = parse_metadata(file.filename, inspection.metadata)
+            python = "" if parsed.requires_python is None else str(parsed.requires_python)
+        return replace(
+            known,
+            file=replace(file, size=held.size),
+            outcomes=tuple(outcomes),
+            metadata=metadata,
+            requires_python=python,
+            licence=inspection.licences.expression or inspection.licences.text or "",
+            requires=inspection.requires,
+            index=inspection.index,
+            md5=held.md5,
+            reports=tuple(reports),
+        )
+
+    def _provenance(self, subject: _Subject, stage: StagePolicy) -> tuple[Outcome, bytes | None]:
+        file = subject.file
+        if file.ecosystem is not Ecosystem.PYPI or subject.attached or file.is_source:
+            message = "only wheels of an index are attested (PEP 740)"
+            return Outcome(rule="provenance", kind=OutcomeKind.NOT_APPLICABLE, message=message), None
+        version = parse_version(file.version)
+        entries = stage.policy.allow_entries(file.upstream, file.name)
+        named = (e.publisher for e in entries if e.publisher is not None and e.live(self._now) and e.allows(version))
+        expected = next(named, None)
+        listed = subject.listed
+        url = listed.provenance if isinstance(listed, Artifact) else None
+        raw = None if url is None else self._ports.source().provenance(file.upstream, url, self._tell)
+        if expected is None and stage.rules.provenance.required:
+            message = f"{file.filename}: no allow entry names its publisher, so who may attest it isn't known"
+            return Outcome(rule="provenance", kind=OutcomeKind.FAIL, message=message), raw
+        return self._ports.attestations.verify(file, raw, expected, self._tell), raw
+
+    def _dependencies(
+        self, file: ExceptionFile, inspection: Inspection, judge: Judge, requested: set[NormalizedName]
+    ) -> Outcome:
+        """Whether what the package needs would be let in by itself, or is asked for, too."""
+        rule = "dependencies"
+        if file.ecosystem is not Ecosystem.PYPI:
+            message = "what a conda package needs is judged where an environment is solved"
+            return Outcome(rule=rule, kind=OutcomeKind.NOT_APPLICABLE, message=message)
+        if inspection.metadata is None:
+            message = f"{file.filename}: what it needs can't be read"
+            return Outcome(rule=rule, kind=OutcomeKind.UNKNOWN, message=message)
+        parsed = parse_metadata(file.filename, inspection.metadata)
+        needs: dict[NormalizedName, list[Requirement]] = {}
+        for line in parsed.requires:
+            if line.name is not None and any(line.applies_to(target) for target in self._targets):
+                needs.setdefault(line.name, []).append(line)
+        pages = self._pages.get(sorted(needs.keys() - requested))
+        refused = tuple(
+            name
+            for name, lines in sorted(needs.items())
+            if name not in requested and not self._passes(name, lines, pages[name], judge)
+        )
+        _sound(judge)
+        unreadable = tuple(problem for problem in parsed.problems if problem.startswith("Requires-Dist"))
+        if refused:
+            message = (
+                f"{file.label} needs {', '.join(refused[:10])}, which would be denied, too: ask for them in one request"
+            )
+            return Outcome(rule=rule, kind=OutcomeKind.FAIL, message=message, evidence=(("names", refused),))
+        if unreadable:
+            message = f"{file.label}: some of what it needs can't be read: {unreadable[0]}"
+            return Outcome(rule=rule, kind=OutcomeKind.UNKNOWN, message=message)
+        message = (
+            f"each of the {len(needs)} packages that {file.label} needs has a version that passes, or is asked for"
+        )
+        return Outcome(rule=rule, kind=OutcomeKind.PASS, message=message)
+
+    def _passes(self, name: NormalizedName, lines: Iterable[Requirement], page: IndexPage | None, judge: Judge) -> bool:
+        """Whether some version of what is needed passes every rule by itself; a local claim, as that of the nearest is."""
+        if page is None:
+            return False
+        found = candidates(page, None, [line.specifier for line in lines], self._targets)[:MAX_CANDIDATES]
+        base = Item(name=name, version=None, upstream=page.upstream, targets=self._targets)
+        items = [candidate_item(base, page, version, self._targets) for version in found]
+        return any(judged.verdict is Verdict.ALLOWED for judged in judge.judge(items))
+
+
+def _sound(judge: Judge) -> Judge:
+    """The judge, raising UpstreamError when what it judges by can't be trusted."""
+    if judge.void:
+        bad = [outcome.message for outcome in judge.preconditions if outcome.kind in _AGAINST]
+        raise UpstreamError(f"nothing can be vetted: {judge.unanswered or '; '.join(bad)}")
+    return judge
+
+
+def _unlisted(file: ExceptionFile) -> Artifact:
+    """A file that its owner doesn't list, as one of a page. Nobody has said when it was uploaded."""
+    tags = frozenset() if file.is_source else parse_wheel_name(file.filename)[3]
+    return Artifact(
+        name=parse_name(file.name),
+        version=parse_version(file.version),
+        filename=file.filename,
+        digest=file.digest,
+        size=file.size,
+        upload_time=None,
+        url="",
+        tags=tags,
+    )
+
+
+def _package_file(item: Item, record: CondaRecord) -> PackageFile:
+    return next(file for file in item.artifacts if file.filename == record.filename)
+
+
+def _source(file: ExceptionFile) -> Outcome:
+    message = (
+        f"{file.filename} is source, which would run its own code to be installed: attach a wheel that you built of it "
+        "(quarantine exception attach-wheel)"
+    )
+    return Outcome(rule="source", kind=OutcomeKind.FAIL, message=message)
+
+
+def _digest(subject: _Subject, inspection: Inspection, held: Held) -> Outcome:
+    """Whether the bytes that were looked into are those that were asked for, and are the owner's."""
+    file = subject.file
+    if inspection.sha256 != file.sha256 or inspection.size != held.size:
+        message = f"{file.filename}: other bytes were looked into than are held"
+        return Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message)
+    if subject.attached:
+        message = f"{file.filename} was attached by a curator: its bytes are those that were attached"
+        return Outcome(rule="digest", kind=OutcomeKind.PASS, message=message)
+    if subject.listed is None:
+        message = f"{file.filename}: {file.upstream} lists no file of this digest any more"
+        return Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message)
+    if subject.listed.filename != file.filename:
+        message = f"{file.upstream} calls the file {subject.listed.filename}, expected {file.filename}"
+        return Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message)
+    return Outcome(
+        rule="digest", kind=OutcomeKind.PASS, message=f"{file.filename} is what {file.upstream} lists, by digest"
+    )
+
+
+def _held_inside(subject: _Subject, inspection: Inspection) -> tuple[Outcome, ...]:
+    """What speaks against a conda package that holds other distributions than its channel let us see of it."""
+    holds = subject.judged.item.holds
+    if subject.file.ecosystem is not Ecosystem.CONDA or holds is None:
+        return ()
+    seen, there = {f"{package.name}=={package.version}" for package in holds}, set(inspection.holds)
+    if seen == there:
+        return ()
+    message = (
+        f"{subject.file.filename} holds {', '.join(sorted(there)) or 'no Python distribution'}, and what its channel showed "
+        f"of it {', '.join(sorted(seen)) or 'none'}: advisories were asked about the wrong ones"
+    )
+    return (Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message),)
+
+
+def _against(files: Iterable[DossierFile]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The keys of what failed, of what isn't known, and of what no approval can waive."""
+    failures: set[str] = set()
+    unknowns: set[str] = set()
+    final: set[str] = set()
+    for entry in files:
+        for outcome in entry.outcomes:
+            keys = {scoped(entry.file.label, key) for key in keys_of(outcome)}
+            if outcome.rule in FINAL:
+                final |= keys
+            elif outcome.kind is OutcomeKind.FAIL:
+                failures |= keys
+            else:
+                unknowns |= keys
+    return tuple(sorted(failures)), tuple(sorted(unknowns - failures)), tuple(sorted(final))
+
+
+def _dossier(store: ArtifactStore, summary: DossierSummary) -> Dossier:
+    try:
+        return Dossier.decode(store.get(EVIDENCE, Digest("sha256", summary.sha256)))
+    except ValueError as error:
+        raise IntegrityError(f"{EVIDENCE}/{summary.sha256}: {error}") from error
+
+
+def _reconstructed(entry: DossierFile, targets: tuple[Target, ...]) -> Item:
+    """The item of a file that was vetted before, as far as advisories speak of it."""
+    file = entry.file
+    if file.ecosystem is Ecosystem.PYPI:
+        return Item(
+            name=file.name,
+            version=parse_version(file.version),
+            upstream=file.upstream,
+            artifacts=(_unlisted(file),),
+            targets=targets,
+        )
+    packages = (text.partition("==") for text in entry.holds)
+    return Item(
+        ecosystem=Ecosystem.CONDA,
+        name=file.name,
+        version=file.version,
+        upstream=file.upstream,
+        artifacts=(
+            PackageFile(
+                filename=file.filename, digest=file.digest, size=file.size, upload_time=entry.upload_time, url=""
+            ),
+        ),
+        targets=targets,
+        holds=tuple(Package(parse_name(name), parse_version(version)) for name, _, version in packages),
+    )
+
+
+def dossiers(store: ArtifactStore, cases: Iterable[ExceptionCase]) -> Mapping[str, Dossier]:
+    """The newest dossier of every case that has one. UpstreamError, IntegrityError."""
+    return {case.id: _dossier(store, case.dossier) for case in cases if case.dossier is not None}
