@@ -20,6 +20,7 @@ from quarantine.model import (
     Outcome,
     Purl,
     conda_purl,
+    parse_name,
     parse_version,
     parse_wheel_name,
     pypi_purl,
@@ -154,6 +155,8 @@ class ExceptionFile(_Value, frozen=True, order=True, kw_only=True):
         if self.ecosystem not in (Ecosystem.PYPI, Ecosystem.CONDA):
             raise ValueError(f"{self.filename!a} is of type {self.ecosystem}: exceptions are for packages")
         if self.ecosystem is Ecosystem.PYPI:
+            if parse_name(self.name) != self.name:
+                raise ValueError(f"{self.name!a} is not the normalised form of a package name")
             version = parse_version(self.version)
             if self.filename.endswith(".whl"):
                 name, of_file, _, _ = parse_wheel_name(self.filename)

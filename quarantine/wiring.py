@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from quarantine.pipeline.request import RequestPorts
     from quarantine.pipeline.request_files import Owners
     from quarantine.pipeline.ruling import RulingPorts
+    from quarantine.pipeline.serve import MirrorShelves
     from quarantine.pipeline.vet import Vetting
     from quarantine.ports import Tell
 
@@ -63,6 +64,7 @@ __all__ = [
     "identities",
     "local_actor",
     "local_users_decide",
+    "mirror_shelves",
     "notifier",
     "owners",
     "page_store",
@@ -665,6 +667,39 @@ def process(
         tell=tell,
         only=only,
     )
+
+
+# --- the mirror -------------------------------------------------------------------------------------------------------
+
+
+def mirror_shelves(
+    settings: Settings,
+    environment: Environment,
+    policy: Policy,
+    project: str,
+    stage: str,
+    now: "Callable[[], datetime]",
+) -> "MirrorShelves":
+    """What the mirror has for a project and a stage; `now` tells the time whenever it is asked."""
+    from quarantine.pipeline.serve import MirrorShelves  # noqa: PLC0415  # imported where it is used
+
+    return MirrorShelves(
+        log=audit_log(settings, environment),
+        store=artifact_store(settings, environment),
+        pages=page_store(settings, environment),
+        policy=policy,
+        project=project,
+        stage=stage,
+        local=local_users_decide(settings),
+        now=now,
+    )
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replaces a file in one step. UpstreamError."""
+    from quarantine.adapters.local_store import write_file  # noqa: PLC0415  # imported where it is used
+
+    write_file(path, data)
 
 
 # --- what doctor asks -------------------------------------------------------------------------------------------------

@@ -11,8 +11,17 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from quarantine.archive.metadata import parse_metadata
+from quarantine.exceptions import MIRROR
 from quarantine.model import parse_name, parse_version
-from quarantine.ports import Installed, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage, Tell
+from quarantine.ports import (
+    Installed,
+    OverlayFile,
+    Resolution,
+    ResolutionFailed,
+    ResolutionRequest,
+    ResolvedPackage,
+    Tell,
+)
 
 
 class FakeResolver:
@@ -30,7 +39,7 @@ class FakeResolver:
         direct = {r.name: r.specifier for r in asked if r.name is not None and r.applies_to(request.target)}
         wanted: dict[NormalizedName, SpecifierSet] = dict(direct)
         required_by: dict[NormalizedName, set[NormalizedName]] = {}
-        chosen: dict[NormalizedName, Release | Installed] = {}
+        chosen: dict[NormalizedName, Release | Installed | OverlayFile] = {}
         there = {one.package.name: one for one in request.installed}
         while open_names := [n for n in wanted if n not in chosen and n not in request.excluded]:
             name = open_names[0]
@@ -45,17 +54,19 @@ class FakeResolver:
             if _version(picked) not in wanted[name]:
                 failed = ResolutionFailed(explanation=f"no version of {name} fits {wanted[name]}")
                 return _with_installed(failed, request)
-        releases = {name: picked for name, picked in sorted(chosen.items()) if isinstance(picked, Release)}
+        picks = {name: picked for name, picked in sorted(chosen.items()) if not isinstance(picked, Installed)}
         return Resolution(
-            packages=tuple(self._found(n, release, required_by, direct.keys()) for n, release in releases.items()),
+            packages=tuple(self._found(n, pick, required_by, direct.keys(), request) for n, pick in picks.items()),
             used=frozenset(there.keys() & chosen.keys()),
         )
 
     def _pick(
         self, name: NormalizedName, specifier: SpecifierSet, request: ResolutionRequest
-    ) -> Release | ResolutionFailed:
-        releases = self.world.releases(name)
-        if not releases:
+    ) -> Release | OverlayFile | ResolutionFailed:
+        kept = self.world.reservation(name) == MIRROR
+        releases = () if kept else self.world.releases(name)
+        approved = [file for file in request.overlay if file.name == name]
+        if not releases and not approved:
             return ResolutionFailed(explanation=f"{name} was not found", not_found=frozenset({name}))
         cutoff = dict(request.not_after_by_name).get(name, request.not_after)
         for line in request.constraints:
@@ -65,8 +76,11 @@ class FakeResolver:
         fitting = [r for r in releases if parse_version(r.version) in specifier]
         dated = [r for r in fitting if cutoff is None or (r.upload_time is not None and _time(r) <= cutoff)]
         wheels = [r for r in dated if not r.source and r.artifact().fits(request.target)]
-        if wheels:
-            return max(wheels, key=lambda release: parse_version(release.version))
+        approved = [file for file in approved if file.version in specifier]
+        if wheels or approved:
+            # where both have a version, the approved file is the one
+            every: list[Release | OverlayFile] = [*approved, *wheels]
+            return max(every, key=_version)
         return ResolutionFailed(
             explanation=f"no version of {name} can be used",
             source_only=frozenset({name} if dated and all(r.source for r in dated) else ()),
@@ -76,23 +90,31 @@ class FakeResolver:
     def _found(
         self,
         name: NormalizedName,
-        release: Release,
+        picked: Release | OverlayFile,
         required_by: dict[NormalizedName, set[NormalizedName]],
         direct: Collection[NormalizedName],
+        request: ResolutionRequest,
     ) -> ResolvedPackage:
-        owner = self.world.owner(name)
+        owner, version = self.world.owner(name), _version(picked)
+        if isinstance(picked, OverlayFile):
+            owner = MIRROR
+            digests = frozenset(f.digest for f in request.overlay if (f.name, f.version) == (name, version))
+        else:
+            digests = frozenset(r.digest for r in self.world.releases(name) if r.version == picked.version)
         assert owner is not None
         return ResolvedPackage(
             name=parse_name(name),
-            version=parse_version(release.version),
+            version=version,
             upstream=owner,
-            digests=frozenset(r.digest for r in self.world.releases(name) if r.version == release.version),
+            digests=digests,
             required_by=tuple(sorted(required_by.get(name, ()))),
             direct=name in direct,
         )
 
 
-def _needs(picked: Release | Installed, request: ResolutionRequest) -> list[tuple[NormalizedName, SpecifierSet]]:
+def _needs(
+    picked: Release | Installed | OverlayFile, request: ResolutionRequest
+) -> list[tuple[NormalizedName, SpecifierSet]]:
     """What a release, or the metadata of what is installed, asks for on the target."""
     if isinstance(picked, Release):
         return [(canonicalize_name(needed.name), needed.specifier) for needed in map(Pep508, picked.requires)]
@@ -100,8 +122,14 @@ def _needs(picked: Release | Installed, request: ResolutionRequest) -> list[tupl
     return [(r.name, r.specifier) for r in found if r.name is not None and r.applies_to(request.target)]
 
 
-def _version(picked: Release | Installed) -> Version:
-    return parse_version(picked.version) if isinstance(picked, Release) else picked.package.version
+def _version(picked: Release | Installed | OverlayFile) -> Version:
+    match picked:
+        case Release():
+            return parse_version(picked.version)
+        case OverlayFile():
+            return picked.version
+        case _:
+            return picked.package.version
 
 
 def _with_installed(failed: ResolutionFailed, request: ResolutionRequest) -> ResolutionFailed:

@@ -5,8 +5,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +20,9 @@ FAULTS = {
     "slow": 0.05,
 }
 """What goes wrong, and how often."""
+Draw = Callable[[str, str], str | None]
+"""What goes wrong with a request, by its method and path: one of FAULTS, or "held" (the connection breaks, and the
+request waits for one that is "released": it arrives just before that), or None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +34,19 @@ class LossyProxy:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
+def at_random(seed: int) -> Draw:
+    """Faults as often as FAULTS says; the same seed draws the same ones."""
+    chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    words, weights = [None, *FAULTS], [1 - sum(FAULTS.values()), *FAULTS.values()]
+    return lambda _method, _path: chance.choices(words, weights)[0]
+
+
 @contextmanager
-def lossy_proxy(upstream: int, *, seed: int, faults: Mapping[str, float] = FAULTS) -> Iterator[LossyProxy]:
-    """A proxy before a server on another loopback port; the same seed draws the same faults."""
-    chance, drawing = random.Random(seed), threading.Lock()
+def lossy_proxy(upstream: int, draw: Draw) -> Iterator[LossyProxy]:
+    """A proxy before a server on another loopback port."""
+    drawing = threading.Lock()
     late: list[threading.Thread] = []
-    kept = threading.local()
+    held: list[Callable[[], object]] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -47,6 +57,12 @@ def lossy_proxy(upstream: int, *, seed: int, faults: Mapping[str, float] = FAULT
             if fault == "request lost":
                 self.broken()
                 return
+            if fault == "held":
+                held.append(lambda: self.forward(body, 0))
+                self.broken()
+                return
+            while fault == "released" and held:
+                held.pop()()
             if fault == "arrives late":
                 late.append(threading.Thread(target=self.forward, args=(body, 0.05)))
                 late[-1].start()
@@ -73,29 +89,21 @@ def lossy_proxy(upstream: int, *, seed: int, faults: Mapping[str, float] = FAULT
 
         def draw(self) -> str | None:
             with drawing:
-                fault = chance.choices([None, *faults], [1 - sum(faults.values()), *faults.values()])[0]
+                fault = draw(self.command, self.path)
                 if fault is not None:
                     proxy.faults[fault] += 1
             return fault
 
         def forward(self, body: bytes, seconds: float) -> Answered:
             time.sleep(seconds)
-            connection = getattr(kept, "connection", None) or http.client.HTTPConnection("127.0.0.1", upstream)
-            kept.connection = connection
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-            connection.request(self.command, self.path, body=body, headers=headers)
-            answer = connection.getresponse()
-            content = answer.read()
-            if seconds and threading.current_thread() in late:
-                connection.close()
+            with closing(http.client.HTTPConnection("127.0.0.1", upstream)) as connection:
+                connection.request(self.command, self.path, body=body, headers=headers)
+                answer = connection.getresponse()
+                content = answer.read()
             with drawing:
                 proxy.answers[self.command, answer.status] += 1
             return answer.status, answer.getheaders(), content
-
-        def finish(self) -> None:
-            super().finish()
-            if getattr(kept, "connection", None) is not None:
-                kept.connection.close()
 
         def broken(self) -> None:
             self.close_connection = True

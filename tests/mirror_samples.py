@@ -32,6 +32,7 @@ from quarantine.exceptions import (
     State,
 )
 from quarantine.model import Ecosystem, Outcome, OutcomeKind
+from quarantine.pipeline.mirror_index import Rebuilt, Verified, rebuild, verify
 from quarantine.pipeline.publish import Publisher
 from quarantine.pipeline.state import read_state
 from quarantine.policy.decide import decide
@@ -245,6 +246,14 @@ class Mirror:
         exception = self.approve(*files, project=project, stage=stage, now=now)
         self.publish(exception, now)
         return exception
+
+    def verify(self, now: datetime = NOW) -> Verified:
+        """What `mirror verify` finds."""
+        return verify(self.store, self.pages, self.state(), self.policy, now, lambda _: None, local=True)
+
+    def rebuild(self, now: datetime = NOW) -> Rebuilt:
+        """What `mirror index` does."""
+        return rebuild(self.store, self.pages, self.state(), self.policy, now, lambda _: None, local=True)
 
     def contents(self) -> Mapping[str, bytes]:
         """Every page, and every file that is served, by name: what a reader can come to see."""

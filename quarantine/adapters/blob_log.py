@@ -220,7 +220,7 @@ class BlobLog:
                 self._may_go_on(stream, error, backoff, in_doubt=attempt is not None)
             else:
                 if not backoff.wait():
-                    raise self._given_up(stream, "others were always faster", in_doubt=False)
+                    raise self._given_up(stream, "others were always faster", in_doubt=attempt is not None)
 
     def _prepared(
         self,

@@ -59,14 +59,16 @@ class Downloads:
             raise IntegrityError(f"{file.filename}: {upstream} gives no sha256 for it, so nothing can be held to one")
         if file.size is not None and file.size > max_bytes:
             raise IntegrityError(f"{file.filename} has {file.size} bytes, at most {max_bytes} are fetched")
+        from quarantine.io.http import CHUNK_BYTES  # noqa: PLC0415  # only what is fetched is asked for
+
         limit = max_bytes if file.size is None else file.size
         hashed, size, told = hashlib.sha256(), 0, 0
         headers, also, to_public = self._asking(upstream, file.url)
-        # one byte more than may come, so that it is this that speaks of it
+        # one piece more than may come, so that it is this that speaks of it
         with self._http.stream(
             file.url,
             headers=headers,
-            max_bytes=limit + 1,
+            max_bytes=limit + CHUNK_BYTES,
             also=also,
             to_public=to_public,
             deadline_seconds=STREAM_SECONDS,

@@ -28,6 +28,7 @@ def command() -> None:
     Examples:
       quarantine allowlist validate
       quarantine allowlist explain numpy
+      quarantine allowlist publish --reason "reviewed in change 41"
       quarantine allowlist schema --out .vscode/schemas
     """
 
@@ -38,9 +39,10 @@ def _validate(session: Session) -> int:
     """Check the files of the folder of allowlists, all of them, and say what they come to.
 
     Every problem is named with file, line and column. What is printed else: the policy's sha256, how many entries each
-    upstream has, the patterns among them (look at those twice), and what has expired or will within 30 days.
+    upstream has, the patterns among them (look at those twice), and what has expired or will within 30 days. Then which
+    policy is in force: that of the folder, or the one that was published in the store, which the folder may only tighten.
 
-    Exit status: 0 valid, 2 not valid.
+    Exit status: 0 valid, 2 not valid, 3 the policy in force can't be read.
 
     \b
     Examples:
@@ -49,10 +51,14 @@ def _validate(session: Session) -> int:
     """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
 
-    policy = wiring.policy(session.settings, session.now)
+    settings = session.settings
+    if settings.central_policy and not settings.allowlists.is_dir():
+        session.write("\n".join(map(escape, _in_force(session))))
+        return 0
+    policy = wiring.policy(settings, session.now)
     lines = [
-        f"valid: {session.settings.allowlists}",
-        f"sha256: {wiring.policy_sha256(session.settings, policy)}",
+        f"valid: {settings.allowlists}",
+        f"sha256: {wiring.policy_sha256(settings, policy)}",
         f"stages: {', '.join(policy.stages)}",
     ]
     lines += _upstreams(policy)
@@ -60,6 +66,76 @@ def _validate(session: Session) -> int:
     entries = _entries(policy)
     lines += [f"pattern: {verb} {entry}" for verb, entry in entries if entry.pattern.boundary]
     lines += _ending(policy, entries, session.now)
+    lines += _in_force(session)
+    session.write("\n".join(map(escape, lines)))
+    return 0
+
+
+def _in_force(session: Session) -> list[str]:
+    """Which policy judges, and by what sha256 `--expect-policy` knows it."""
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.report.view import timestamp  # noqa: PLC0415
+
+    settings = session.settings
+    found = wiring.policies(settings, session.environment, session.now)
+    if found.published is None:
+        return [f"in force: {settings.allowlists}"]
+    published = found.published
+    local = "none" if found.local is None else f"{settings.allowlists}, which may only tighten it"
+    return [
+        f"in force: published {timestamp(published.time)} by {published.by}: {published.reason}",
+        f"in force: sha256 {wiring.policy_sha256(settings, found.policy)}",
+        f"local: {local}",
+    ]
+
+
+@command.command("publish")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the record.")
+@click.pass_obj
+def _publish(session: Session, reason: str) -> int:
+    """Put the folder of allowlists in force for everybody who uses the store.
+
+    Its files are validated, stored as evidence, and named in the curators' log, where only curators can write. From then
+    on every check with a central policy is judged by them; what a folder beside the code says can only tighten that.
+
+    \b
+    Examples:
+      quarantine allowlist publish --reason "reviewed in change 41"
+      quarantine --config curators/quarantine.yaml allowlist publish --reason "numpy 2 denied"
+
+    Exit status: 0 published, 2 not valid, 3 it can't be recorded.
+    """
+    import os  # noqa: PLC0415  # --help needs none of it
+
+    from quarantine import wiring  # noqa: PLC0415
+    from quarantine.audit.record import new_id  # noqa: PLC0415
+    from quarantine.errors import UsageError  # noqa: PLC0415
+    from quarantine.pipeline.central import publish_policy  # noqa: PLC0415
+
+    text, most = reason.strip(), 2000
+    if not 0 < len(text) <= most:
+        raise UsageError(f"--reason: expected a sentence of at most {most} characters")
+    settings, environment = session.settings, session.environment
+    # read as a policy first: what can't be judged by is never put in force
+    files = wiring.policy_files(settings.allowlists)
+    wiring.policy(settings, session.now)
+    published, receipt = publish_policy(
+        files,
+        wiring.identities(settings, environment, session.now).who(session.tell),
+        text,
+        settings.project,
+        session.now,
+        new_id(session.now, os.urandom(10)),
+        wiring.audit_log(settings, environment),
+        wiring.artifact_store(settings, environment),
+    )
+    lines = [
+        f"published: {settings.allowlists} by {published.by}",
+        f"sha256: {published.sha256}",
+        f"audit: {receipt.stream} entry {receipt.seq} sha256 {receipt.sha256}",
+    ]
+    if not settings.central_policy:
+        lines.append("in force where quarantine.yaml says `policy: central`: here it is the folder that judges")
     session.write("\n".join(map(escape, lines)))
     return 0
 
@@ -119,7 +195,7 @@ def _explain(session: Session, name: str) -> int:
     from quarantine.policy.explain import explain  # noqa: PLC0415
 
     text, equals, version = name.partition("==")
-    policy = wiring.policy(session.settings, session.now)
+    policy = wiring.policies(session.settings, session.environment, session.now).policy
     try:
         explanations = explain(policy, text.strip(), version.strip() if equals else None, session.now)
     except ValueError as error:

@@ -59,13 +59,14 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
 
     try:
         settings = session.settings
-        policy = wiring.policy(settings, session.now)
+        policy = wiring.policies(settings, session.environment, session.now).policy
     except QuarantineError as error:
         yield _Examined("configuration", False, str(error), "mend the file at the place named", error.exit_status)
         return
     place = "embedded default" if settings.file is None else str(settings.file)
     yield _Examined("configuration", True, f"{place}, project {settings.project}")
-    yield _Examined("policy", True, f"{settings.allowlists}, sha256 {wiring.policy_sha256(settings, policy)}")
+    where = "published in the store" if settings.central_policy else str(settings.allowlists)
+    yield _Examined("policy", True, f"{where}, sha256 {wiring.policy_sha256(settings, policy)}")
     yield _Examined("targets", True, ", ".join(map(str, settings.targets)))
     yield _ask("resolver", wiring.uv_version, "pip install uv")
     yield _ask(
@@ -82,6 +83,7 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
     )
     yield _ask("cache", lambda: wiring.probe_cache(settings.cache), "set QUARANTINE_CACHE to a writable folder")
     yield _ask("audit log", lambda: _audit(session), "run `quarantine audit verify` and look at what it names")
+    yield from _exceptions(session, offline=offline)
     if offline:
         return
     for upstream in policy.upstreams:
@@ -101,6 +103,51 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
                 "the policy (`url:`) or in quarantine.yaml (`registries:`)",
             )
             yield replace(asked, needed=False)
+
+
+def _exceptions(session: Session, *, offline: bool) -> Iterator[_Examined]:
+    """What asking for exceptions, vetting and deciding need; a check needs none of it."""
+    from importlib.util import find_spec  # noqa: PLC0415  # --help needs none of it
+
+    from quarantine import wiring  # noqa: PLC0415
+
+    settings = session.settings
+    yield _ask("exceptions", lambda: _state(session), "run `quarantine audit verify` and look at what it names")
+    if settings.identity.kind == "local" or not offline:
+        found = _ask(
+            "identity",
+            lambda: str(wiring.identities(settings, session.environment, session.now).who(lambda _: None)),
+            "log in, or see `identity:` in docs/configuration.md: without it nobody can ask for exceptions or decide on them",
+        )
+        yield replace(found, needed=False)
+    parts = {"picklescan": "dangerous pickles", "pypi_attestations": "attestations", "apprise": "notifications"}
+    lacking = [f"{name} ({job})" for name, job in parts.items() if find_spec(name) is None]
+    yield _Examined(
+        "vetting",
+        not lacking,
+        f"not installed: {', '.join(lacking)}" if lacking else ", ".join(parts),
+        "on the machine that runs `exception process`: pip install 'quarantine[curators]'",
+        needed=False,
+    )
+    unset = [c.variable for c in settings.notify if session.environment.secret(c.variable) is None]
+    if settings.notify:
+        yield _Examined(
+            "notifications",
+            not unset,
+            f"variables that aren't set: {', '.join(unset)}" if unset else ", ".join(c.name for c in settings.notify),
+            "set them where `exception process` runs: each holds the URL of its channel",
+            needed=False,
+        )
+
+
+def _state(session: Session) -> str:
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+
+    state = wiring.exception_state(session.settings, session.environment)
+    if state is None:
+        return "none was ever asked for"
+    void = f"; {len(state.ignored)} entries don't count" if state.ignored else ""
+    return f"{len(state.cases)} in the log{void}"
 
 
 def _ask(name: str, question: Callable[[], str], mend: str) -> _Examined:

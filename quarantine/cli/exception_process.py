@@ -26,8 +26,9 @@ _REPORT = click.option(
 def vet(session: Session, ids: tuple[str, ...], form: str) -> int:
     """Vet exceptions that wait for it: fetch their files into the holding area, look into them, write the dossiers.
 
-    Nothing that is fetched is run. Without an ID, all that wait are vetted, and those that hold are held against today's
-    advisories once more. Evidence that can't be had leaves an exception as it was; run it again.
+    Nothing that is fetched is run. Without an ID, all that wait are vetted, and the others that may hold are held against
+    today's advisories once more. With IDs, those are vetted anew, whatever is known of them. Evidence that can't be had
+    leaves an exception as it was; run it again.
 
     \b
     Examples:

@@ -27,6 +27,12 @@ targets:                      # every environment is judged for each of these
 advisories:
   {source}
   max_age_hours: 48           # older advisories make every verdict undecided: run `quarantine advisories sync`
+
+# With several people, exceptions need a store that they share and a way to know them; see docs/configuration.md.
+# store: {{account: https://NAME.blob.core.windows.net}}
+# policy: central             # what curators publish (`quarantine allowlist publish`) judges; this folder may only tighten it
+# identity: {{kind: entra, tenant: TENANT-ID, audience: api://quarantine}}
+# notify: [{{name: team, url: env:QUARANTINE_NOTIFY_TEAM}}]
 """
 
 

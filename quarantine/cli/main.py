@@ -23,6 +23,7 @@ _COMMANDS = {
     "check": ("quarantine.cli.check", "Judge environments before they are built, and write the lock to build from."),
     "exception": ("quarantine.cli.exception", "The exception process: ask for what a check refuses, vet it, decide."),
     "allowlist": ("quarantine.cli.allowlist", "The curated lists: validate them, explain what would happen to a name."),
+    "mirror": ("quarantine.cli.mirror", "The private mirror: serve it here, fetch from it, rebuild and verify it."),
     "advisories": ("quarantine.cli.advisories", "The local advisory database: sync it, see how fresh it is."),
     "audit": ("quarantine.cli.audit", "The audit log: list, verify and export it."),
     "doctor": ("quarantine.cli.doctor", "What is missing here, with the mend for each."),

@@ -276,6 +276,8 @@ def why(error: "AzureError", role: str) -> str:
 
 def _transport(error: BaseException) -> str:
     """Why there was no answer, in the operating system's words where there are any."""
+    from azure.core.exceptions import ServiceResponseError  # noqa: PLC0415  # an extra
+
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, TimeoutError) or "Timeout" in type(seen).__name__:
@@ -288,4 +290,6 @@ def _transport(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             inner = seen.__cause__ or seen.__context__ or next((a for a in seen.args if isinstance(a, Exception)), None)
         seen = inner
+    if isinstance(error, ServiceResponseError):
+        return "the connection broke off before the answer came"
     return f"the connection failed ({type(error).__name__})"

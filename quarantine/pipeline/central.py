@@ -11,14 +11,13 @@ from datetime import datetime
 
 import msgspec
 
-from quarantine.audit.events import DECISIONS, policy_draft
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.exceptions import Identity, PolicyPublished, State
 from quarantine.model import Digest, Receipt
 from quarantine.policy.load import Policy, load, policy_sha256
 from quarantine.ports import ArtifactStore, AuditLog
 
-__all__ = ["InForce", "publish_policy", "published_policy"]
+__all__ = ["InForce", "bundle_of", "publish_policy", "published_policy"]
 
 _EVIDENCE = "evidence"
 
@@ -49,7 +48,9 @@ def publish_policy(
 
     The caller has read them as a policy before. UpstreamError, IntegrityError.
     """
-    bundle = store.put(_EVIDENCE, _encode(files))
+    from quarantine.audit.events import DECISIONS, policy_draft  # noqa: PLC0415  # only this writes an entry
+
+    bundle = store.put(_EVIDENCE, bundle_of(files))
     published = PolicyPublished(time=now, by=by, sha256=policy_sha256(files), bundle=bundle.hex, reason=reason)
     (receipt,) = log.append(f"{DECISIONS}/decisions-{now:%Y-%m}", [policy_draft(published, project, entry_id)])
     return published, receipt
@@ -72,7 +73,7 @@ def published_policy(state: State, store: ArtifactStore, now: datetime) -> tuple
     return load(files, now=now, folder="published policy"), last
 
 
-def _encode(files: Mapping[str, bytes]) -> bytes:
+def bundle_of(files: Mapping[str, bytes]) -> bytes:
     """The bytes that stand for the files: the same files have the same bytes."""
     texts = {name: base64.b64encode(data).decode("ascii") for name, data in files.items()}
     return msgspec.json.encode(texts, order="sorted")

@@ -28,9 +28,10 @@ from quarantine.pipeline.mirror_pages import (
     subdirs_of,
     unpacked,
 )
-from quarantine.pipeline.publish import ENDS, Publisher, intent_of, store_files
+from quarantine.pipeline.publish import ENDS, intent_of, store_files
 from quarantine.policy.decide import decide
 from quarantine.policy.stage import Policy
+from quarantine.ports import ArtifactStore, PageStore, Tell
 
 if TYPE_CHECKING:
     from quarantine.mirror.simple import SimpleFile
@@ -58,19 +59,21 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
-def rebuild(publisher: Publisher, state: State, policy: Policy, *, local: bool) -> Rebuilt:
+def rebuild(
+    store: ArtifactStore, pages: PageStore, state: State, policy: Policy, now: datetime, tell: Tell, *, local: bool
+) -> Rebuilt:
     """Makes all pages anew from the log: what was published and holds now. Only what differs is written.
 
     UpstreamError, ConflictError when pages can't be written.
     """
     problems: list[str] = []
     listings: list[Listing] = []
-    for case, approved in _published(state, policy, publisher.now, local=local):
-        publisher.tell(f"reading exception {case.id[:12]}")
+    for case, approved in _published(state, policy, now, local=local):
+        tell(f"reading exception {case.id[:12]}")
         try:
-            intent = intent_of(publisher, case, approved)
-            store_files(publisher, intent.found)
-            listings.append(listing_of(intent.found, intent.step.time, publisher.store))
+            intent = intent_of(store, now, case, approved)
+            store_files(store, intent.found, tell)
+            listings.append(listing_of(intent.found, intent.step.time, store))
         except QuarantineError as error:
             problems.append(str(error))
     projects: dict[str, tuple[SimpleFile, ...]] = {}
@@ -83,7 +86,7 @@ def rebuild(publisher: Publisher, state: State, policy: Policy, *, local: bool) 
                 subdirs[subdir] = recorded(records)(subdirs.get(subdir, {}))
             except ConflictError as error:
                 problems.append(str(error))
-    written = rewrite(publisher.pages, projects, subdirs, publisher.tell)
+    written = rewrite(pages, projects, subdirs, tell)
     return Rebuilt(
         files=len({sha256 for listing in listings for sha256 in listing.files}),
         projects=len(projects),
@@ -104,19 +107,21 @@ def _published(state: State, policy: Policy, now: datetime, *, local: bool) -> I
             yield case, decision
 
 
-def verify(publisher: Publisher, state: State, policy: Policy, *, local: bool) -> Verified:
+def verify(
+    store: ArtifactStore, pages: PageStore, state: State, policy: Policy, now: datetime, tell: Tell, *, local: bool
+) -> Verified:
     """Reads every file and every page of the mirror, and says everything that isn't as it must be. Nothing is written.
 
     UpstreamError when the store can't be read at all.
     """
     problems: list[str] = []
-    sizes, damaged = _hashed(publisher)
+    sizes, damaged = _hashed(store, tell)
     problems += damaged
-    listing = _pages_read(publisher, problems)
+    listing = _pages_read(pages, problems, tell)
     approved = set[str]()
     listed = listing.files
     for case in state.cases.values():
-        decision = decide(case, policy, publisher.now, local=local)
+        decision = decide(case, policy, now, local=local)
         if not isinstance(decision, Approved):
             continue
         approved |= {file.sha256 for file in decision.files}
@@ -150,22 +155,22 @@ def verify(publisher: Publisher, state: State, policy: Policy, *, local: bool) -
     )
 
 
-def _hashed(publisher: Publisher) -> tuple[dict[str, int], list[str]]:
+def _hashed(store: ArtifactStore, tell: Tell) -> tuple[dict[str, int], list[str]]:
     """The size of every file whose bytes are those of its digest, and what is wrong with the others."""
     sizes: dict[str, int] = {}
     problems: list[str] = []
-    for number, digest in enumerate(publisher.store.digests(FILES), 1):
-        publisher.tell(f"hashing file {number}: {digest.hex[:12]}")
+    for number, digest in enumerate(store.digests(FILES), 1):
+        tell(f"hashing file {number}: {digest.hex[:12]}")
         try:
-            sizes[digest.hex] = sum(len(chunk) for chunk in publisher.store.read(FILES, digest))
+            sizes[digest.hex] = sum(len(chunk) for chunk in store.read(FILES, digest))
         except QuarantineError as error:
             problems.append(str(error))
     return sizes, problems
 
 
-def _pages_read(publisher: Publisher, problems: list[str]) -> Listing:
+def _pages_read(pages: PageStore, problems: list[str], tell: Tell) -> Listing:
     """What all pages list; what is wrong with one of them is added to the problems."""
-    pages, mend = publisher.pages, "run `quarantine mirror index`"
+    mend = "run `quarantine mirror index`"
     listed: dict[str, tuple[SimpleFile, ...]] = {}
     conda: dict[str, dict[str, CondaFile]] = {}
 
@@ -175,7 +180,7 @@ def _pages_read(publisher: Publisher, problems: list[str]) -> Listing:
             problems.append(f"the page {name} doesn't say what the JSON beside it says: {mend}")
 
     for name in sorted(frozenset(project_names(pages))):
-        publisher.tell(f"reading the page of {name}")
+        tell(f"reading the page of {name}")
         try:
             files = files_of(name, pages.page(simple_page(name, "json")))
         except IntegrityError as error:
@@ -193,7 +198,7 @@ def _pages_read(publisher: Publisher, problems: list[str]) -> Listing:
         if names:
             same(ROOT_HTML, simple.root_html(names))
     for subdir in sorted(frozenset(subdirs_of(pages))):
-        publisher.tell(f"reading the repodata of {subdir}")
+        tell(f"reading the repodata of {subdir}")
         page, packed = pages.page(conda_page(subdir)), pages.page(conda_page(subdir, "json.zst"))
         try:
             conda[subdir] = records_of(subdir, page)

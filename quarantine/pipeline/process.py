@@ -1,6 +1,7 @@
 """What the central pipeline does with exceptions, each time it runs.
 
-(1) Read the log. (2) Vet what is new. (3) Look again at what holds, when the advisories are others than it was vetted by.
+(1) Read the log. (2) Vet what is new, and what is named. (3) Look again at what holds, is suspended or waits for a
+decision, when the advisories are others than it was vetted by: what they say may have become more, or less.
 (4) Take what ended out of the mirror: expired, revoked, suspended. (5) Publish what is approved. (6) Say what is about to
 expire. (7) Tell people.
 
@@ -25,6 +26,7 @@ from quarantine.exceptions import (
     Pending,
     Publication,
     PublicationKind,
+    Rejected,
     RulingKind,
     State,
     Status,
@@ -162,7 +164,9 @@ class Process:
     def _vet(self, case: ExceptionCase) -> bool:
         decision = decide(case, self._policy, self._now, local=self._local)
         waits = isinstance(decision, Pending) and decision.status is Status.REQUESTED
-        if not waits or rules_of(case, self._policy) is None:
+        # an exception that is named is vetted whole, whatever is known of it: what couldn't be told then may be now
+        named = case.id in self._only and not isinstance(decision, Rejected)
+        if not (waits or named) or rules_of(case, self._policy) is None:
             return False
         summary = self._tried(case, lambda: self._ports.vetting().vet(case))
         if summary is None:
@@ -171,10 +175,11 @@ class Process:
         return True
 
     def _look_again(self, case: ExceptionCase) -> bool:
-        """Whether something else is known of an exception that holds than what it was approved by."""
+        """Whether something else is known of an exception than what it was vetted by."""
         if case.request is None or case.dossier is None:
             return False
-        if not isinstance(decide(case, self._policy, self._now, local=self._local), Approved):
+        decision = decide(case, self._policy, self._now, local=self._local)
+        if not isinstance(decision, Approved) and decision.status not in (Status.VETTED, Status.SUSPENDED):
             return False
         stage, known = case.request.stage, case.dossier.advisories
         if self._tried(case, lambda: self._ports.vetting().snapshot(stage)) in (None, known):
@@ -199,11 +204,13 @@ class Process:
         ended: list[tuple[ExceptionCase, str]] = []
         for case in cases:
             decision, last = decide(case, self._policy, self._now, local=self._local), case.last(*ENDS)
-            if isinstance(decision, Approved) or last is None or last.kind is PublicationKind.UNLISTED:
+            if isinstance(decision, Approved):
                 continue
             if decision.status is Status.SUSPENDED and self._news(case, PublicationKind.SUSPENDED, decision.why):
                 self._step(case, PublicationKind.SUSPENDED, decision.why)
                 self._did(case, "suspended", decision.why)
+            if last is None or last.kind is PublicationKind.UNLISTED:
+                continue
             ended.append((case, f"{decision.status.value}: {decision.why}"))
         if ended:
             why = {case.id: text for case, text in ended}

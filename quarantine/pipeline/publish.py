@@ -109,7 +109,7 @@ def publish_all(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Appro
     intents: list[Intent] = []
     for case, approved in cases:
         try:
-            intents.append(intent_of(publisher, case, approved))
+            intents.append(intent_of(publisher.store, publisher.now, case, approved))
         except (IntegrityError, UpstreamError) as error:
             problems[case.id] = error
     # (1)
@@ -121,7 +121,7 @@ def publish_all(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Appro
         publisher.tell(f"publishing {number} of {len(intents)}: {intent.case.id[:12]}")
         try:
             # (2), (3)
-            store_files(publisher, intent.found)
+            store_files(publisher.store, intent.found, publisher.tell)
             listing = listing_of(intent.found, intent.step.time, publisher.store)
             channels |= with_names(publisher.pages, channels, listing)
         except (ConflictError, IntegrityError, UpstreamError) as error:
@@ -142,12 +142,12 @@ def publish_all(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Appro
     )
 
 
-def intent_of(publisher: Publisher, case: ExceptionCase, approved: Approved) -> Intent:
+def intent_of(store: ArtifactStore, now: datetime, case: ExceptionCase, approved: Approved) -> Intent:
     """What is to be published; of an intent that stands in the log already the time counts, so that pages stay the same."""
     if approved.exception != case.id or case.dossier is None:
         raise IntegrityError(f"exception {case.id[:12]} has no approval that is its own, or no dossier")
     try:
-        dossier = Dossier.decode(publisher.store.get(EVIDENCE, Digest.sha256(case.dossier.sha256)))
+        dossier = Dossier.decode(store.get(EVIDENCE, Digest.sha256(case.dossier.sha256)))
     except ValueError as error:
         raise IntegrityError(f"exception {case.id[:12]}: {error}") from error
     known = {found.file.sha256: found for found in dossier.files}
@@ -157,7 +157,7 @@ def intent_of(publisher: Publisher, case: ExceptionCase, approved: Approved) -> 
     found = tuple({file.sha256: replace(known[file.sha256], file=file) for file in approved.files}.values())
     step = Publication(
         kind=PublicationKind.PUBLISHING,
-        time=publisher.now,
+        time=now,
         files=tuple(entry.file.sha256 for entry in found),
         metadata=tuple(entry.metadata for entry in found),
     )
@@ -197,16 +197,15 @@ def _append(
         steps[case.id].append(step.kind)
 
 
-def store_files(publisher: Publisher, found: Iterable[DossierFile]) -> None:
+def store_files(store: ArtifactStore, found: Iterable[DossierFile], tell: Tell) -> None:
     """Puts bytes and metadata where the mirror serves them from."""
-    store = publisher.store
     for entry in found:
         digest = entry.file.digest
         if store.size(FILES, digest) is None:
             size = store.size(HELD, digest)
             if size is None:
                 raise UpstreamError(f"{entry.file.filename} is not in the holding area: vet it again (exception vet)")
-            publisher.tell(f"publishing {entry.file.filename}")
+            tell(f"publishing {entry.file.filename}")
             store.put_file(FILES, digest, size, _file(store.read(HELD, digest)))
         if entry.metadata:
             metadata = Digest.sha256(entry.metadata)

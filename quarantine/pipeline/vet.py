@@ -25,6 +25,8 @@ from quarantine.model import (
     CondaRecord,
     Digest,
     Ecosystem,
+    EvidenceValue,
+    Finding,
     IndexPage,
     Item,
     JudgedItem,
@@ -85,9 +87,13 @@ class VetPorts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A file, what its owner lists under its digest, and the item that the rules judge with its neighbours."""
+    """A file, what its owner lists under its digest, and the item that the rules judge with its neighbours.
+
+    `owner` is the upstream that has the name now, None where none has.
+    """
 
     file: ExceptionFile
+    owner: str | None
     listed: PackageFile | None
     judged: JudgedItem
     attached: bool
@@ -156,7 +162,7 @@ class Vetting:
                 entry,
                 outcomes=(
                     *(o for o in entry.outcomes if o.rule not in _ADVISED),
-                    *(o for o in now.outcomes if o.rule in _ADVISED),
+                    *(_as_known(o, now.findings or (), entry) for o in now.outcomes if o.rule in _ADVISED),
                 ),
                 findings=now.findings or (),
             )
@@ -258,7 +264,13 @@ class Vetting:
         )
         (judged,) = judge.judge([item])
         return [
-            _Subject(file=file, listed=listed.get(file.digest), judged=judged, attached=file.sha256 in attached)
+            _Subject(
+                file=file,
+                owner=None if page is None else page.upstream,
+                listed=listed.get(file.digest),
+                judged=judged,
+                attached=file.sha256 in attached,
+            )
             for file in files
         ]
 
@@ -278,11 +290,12 @@ class Vetting:
                 unread="its channel doesn't list the file",
             )
             (judged,) = judge.judge([item])
-            return _Subject(file=file, listed=None, judged=judged, attached=False)
+            return _Subject(file=file, owner=listing.owner, listed=None, judged=judged, attached=False)
         contents = self._ports.packages().contents([record], self._tell)[record]
         item = replace(conda_item(record, contents, listing.owner, 0, targets[0]), targets=tuple(targets))
         (judged,) = judge.judge([item])
-        return _Subject(file=file, listed=_package_file(item, record), judged=judged, attached=False)
+        found = _package_file(item, record)
+        return _Subject(file=file, owner=listing.owner, listed=found, judged=judged, attached=False)
 
     # --- one file -----------------------------------------------------------------------------------------------------
 
@@ -299,6 +312,12 @@ class Vetting:
             upload_time=None if subject.listed is None else subject.listed.upload_time,
             holds=tuple(f"{package.name}=={package.version}" for package in judged.item.holds or ()),
         )
+        if subject.owner not in (None, file.upstream):
+            # how many people must approve goes by the upstream, so that a request may not choose it
+            message = (
+                f"{file.filename} was asked for as {file.upstream}'s, and {subject.owner} has the name {file.name}"
+            )
+            return replace(known, outcomes=(Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message), *own))
         limit = judge.stage.rules.exceptions.max_file_mib * 1024 * 1024
         try:
             with hold(file, subject.listed, self._ports.store, self._ports.source, limit, self._tell) as held:
@@ -498,6 +517,24 @@ def _against(files: Iterable[DossierFile]) -> tuple[tuple[str, ...], tuple[str, 
             else:
                 unknowns |= keys
     return tuple(sorted(failures)), tuple(sorted(unknowns - failures)), tuple(sorted(final))
+
+
+def _as_known(outcome: Outcome, findings: Iterable[Finding], before: DossierFile) -> Outcome:
+    """The outcome with flaws under the identifiers that they were known by: another name for one makes it no later flaw."""
+    known = {key for was in before.outcomes for name, value in was.evidence if name == "ids" for key in _texts(value)}
+    called: dict[str, str] = {}
+    for finding in findings:
+        said = next((identifier for identifier in finding.ids if identifier in known), None)
+        called |= {} if said is None else dict.fromkeys(finding.ids, said)
+    evidence = tuple(
+        (name, tuple(called.get(key, key) for key in _texts(value)) if name == "ids" else value)
+        for name, value in outcome.evidence
+    )
+    return replace(outcome, evidence=evidence)
+
+
+def _texts(value: EvidenceValue) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _dossier(store: ArtifactStore, summary: DossierSummary) -> Dossier:

@@ -182,7 +182,7 @@ def _waive(case: ExceptionCase) -> str:
     keys = () if case.dossier is None else sorted(case.dossier.waivable)
     if len(keys) > 3:
         return " --waive all"
-    return escape("".join(f" --waive {shlex.quote(key)}" for key in keys))
+    return escape_prose("x" + "".join(f" --waive {shlex.quote(key)}" for key in keys))[1:]
 
 
 # --- sections ---------------------------------------------------------------------------------------------------------
@@ -193,12 +193,12 @@ def _against(found: Iterable[Against], kind: str) -> Iterator[Line]:
         if one.kind != kind:
             continue
         if one.outcome is None:
-            yield Line("", "", escape(one.key))
+            yield Line("", "", escape_prose(one.key))
             continue
         about = f" ({escape(one.filename)})" if one.filename else ""
         evidence = "; ".join(f"{escape(name)}: {_value(value)}" for name, value in one.outcome.evidence)
         text = escape_prose(one.outcome.message) + about + (f" [{evidence}]" if evidence else "")
-        yield Line("", text, escape(one.key))
+        yield Line("", text, escape_prose(one.key))
 
 
 def _value(value: EvidenceValue) -> str:
@@ -248,7 +248,7 @@ def _flaws(dossier: Dossier | None) -> Iterator[Line]:
         severity = "malware" if finding.malware else finding.severity.value
         score = "" if finding.score is None else f" {finding.score}"
         others = f" ({', '.join(finding.aliases)})" if finding.aliases else ""
-        fixed = f", fixed in {', '.join(finding.fixed)}" if finding.fixed else ", not fixed"
+        fixed = f", fixed in {', '.join(finding.fixed)}" if finding.fixed else "" if finding.malware else ", not fixed"
         summary = f": {finding.summary}" if finding.summary else ""
         yield Line(escape(label), escape_prose(f"{severity}{score} {finding.id}{others}{fixed}{summary}"))
 
@@ -323,9 +323,9 @@ def _evidence(case: ExceptionCase, dossier: Dossier | None, lost: str) -> Iterat
 
 def _reports(entry: DossierFile) -> Iterator[Line]:
     for report in entry.reports:
-        yield Line("report", f"raw, about {escape(entry.file.filename)}", escape(f"sha256:{report}"))
+        yield Line("report", f"raw, about {escape(entry.file.filename)}", escape_prose(f"sha256:{report}"))
     if entry.metadata:
-        yield Line("metadata", f"of {escape(entry.file.filename)}", escape(f"sha256:{entry.metadata}"))
+        yield Line("metadata", f"of {escape(entry.file.filename)}", escape_prose(f"sha256:{entry.metadata}"))
 
 
 def _who(identity: Identity) -> str:

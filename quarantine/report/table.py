@@ -18,26 +18,31 @@ MIN_WIDTH = 20
 _LEADING_COLONS = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, colour: bool) -> str:
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, colour: bool, *, keep: int = 0
+) -> str:
     """The rows as a table of at most `width` columns, or, without a width, tab-separated and without the headers.
 
-    Cells are escaped here. Every line ends in a newline; without rows there is nothing ("").
+    Cells are escaped here. Every line ends in a newline; without rows there is nothing (""). The first `keep` cells of a
+    row hold what is there to be copied, and aren't broken.
     """
     if not rows:
         return ""
     if width is None:
         return "".join("\t".join(map(escape, row)) + "\n" for row in rows)
-    return draw_table(headers, [tuple(map(escape, row)) for row in rows], width, colour)
+    return draw_table(headers, [tuple(map(escape, row)) for row in rows], width, colour, keep=keep)
 
 
-def draw_table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, colour: bool) -> str:
+def draw_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, colour: bool, *, keep: int = 0
+) -> str:
     """A table of cells that are escaped already; a newline in one starts a new line in it."""
     from rich.table import Table  # noqa: PLC0415  (rich costs a tenth of a second that only a terminal needs)
     from rich.text import Text  # noqa: PLC0415
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in headers:
-        drawn.add_column(Text(header), overflow="fold")
+    for number, header in enumerate(headers):
+        drawn.add_column(Text(header), overflow="fold", no_wrap=number < keep)
     for row in rows:
         drawn.add_row(*map(Text, row))
     return draw(drawn, width, colour)

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from fakes_conda import CondaPackage, CondaWorld, FakeCondaSolver
+from msgspec.structs import replace
 
 from quarantine.adapters.rattler import RattlerSolver
 from quarantine.errors import UpstreamError
@@ -149,6 +150,26 @@ def test_cutoff_holds_for_the_servers_time(open_solver: Open) -> None:
         ]
         assert isinstance(answers[0], CondaSolution)
         assert {record.name: record.indexed for record in answers[0].records} == {"core": LATE, "free": None}
+
+
+def test_no_cutoff_holds_for_an_approved_file(open_solver: Open) -> None:
+    """It is there with the time that the server says; other fresh ones aren't, and a name stays its owner's all the same."""
+    old, base = CondaPackage(name="core", version="1.0"), CondaPackage(name="base", version="1.0")
+    new = CondaPackage(name="core", version="2.0", uploaded=LATE, depends=("base",))
+    newer, young = (CondaPackage(name=n, version="3.0", uploaded=LATE) for n in ("core", "base"))
+    world = CondaWorld(
+        channels={"only": (old, new, newer, base, young), "late": (CondaPackage(name="base", version="9"),)}
+    )
+    with open_solver(world) as opened:
+        listed = opened.solver.solve(request("core ==2.0"), quiet)
+        assert isinstance(listed, CondaSolution)
+        digest = next(record.sha256 for record in listed.records if record.name == "core")
+        assert digest is not None
+        asked = replace(request("core", channels=("only", "late"), not_after=CUTOFF), approved=frozenset({digest}))
+        answer = opened.solver.solve(asked, quiet)
+        assert solution(answer)[0] == {("only", "core", "2.0"), ("only", "base", "1.0")}
+        assert isinstance(answer, CondaSolution)
+        assert {record.name: record.indexed for record in answer.records}["core"] == LATE
 
 
 def test_constraints_limit_without_asking(open_solver: Open) -> None:

@@ -15,6 +15,7 @@ from servers import core_metadata
 
 from quarantine.adapters.uv import UvResolver
 from quarantine.errors import UpstreamError
+from quarantine.exceptions import MIRROR
 from quarantine.model import (
     Location,
     Package,
@@ -27,6 +28,7 @@ from quarantine.model import (
 )
 from quarantine.ports import (
     Installed,
+    OverlayFile,
     PythonResolver,
     Resolution,
     ResolutionFailed,
@@ -285,3 +287,77 @@ def test_what_conda_installs_is_not_replaced(open_resolver: Open, line: str, req
         assert isinstance(answer, ResolutionFailed)
         assert "conda installs core 2.0" in answer.explanation
         assert "file:" not in answer.explanation
+
+
+# --- approved files beside the upstreams' ---
+
+
+def approved(release: Release) -> OverlayFile:
+    """A wheel that an exception lets in."""
+    artifact = release.artifact()
+    return OverlayFile(
+        name=artifact.name,
+        version=artifact.version,
+        filename=artifact.filename,
+        digest=release.digest,
+        metadata=release.core_metadata,
+    )
+
+
+def test_an_approved_file_is_beside_the_owners_and_owns_nothing(open_resolver: Open) -> None:
+    """What the owner has newer is taken as before; who asks for the approved version gets it, with what it requires."""
+    old = Release(name="core", version="1.0", requires=("base",))
+    new, base = Release(name="core", version="2.0"), Release(name="base", version="1.0")
+    app = Release(name="app", version="1.0", requires=("core>=2",))
+    with open_resolver(World(upstreams={"first": (new,), "second": (app, base)})) as resolver:
+        overlay = (approved(old),)
+        assert resolver.resolve(request("app", overlay=overlay), quiet) == Resolution(
+            packages=(found(app, "second"), found(new, "first", by=("app",), direct=False))
+        )
+        assert resolver.resolve(request("core<2", overlay=overlay), quiet) == Resolution(
+            packages=(found(base, "second", by=("core",), direct=False), found(old, MIRROR))
+        )
+
+
+def test_no_cutoff_holds_for_an_approved_file_and_constraints_do(open_resolver: Open) -> None:
+    """It is there whenever it was uploaded; what is denied is not."""
+    old = Release(name="core", version="1.0")
+    new = Release(name="core", version="2.0", upload_time=LATE)
+    newer = Release(name="core", version="3.0", upload_time=LATE)
+    with open_resolver(World(upstreams={"only": (old, new, newer)})) as resolver:
+        overlay = (approved(new),)
+        asked_for = request("core", overlay=overlay, not_after=CUTOFF)
+        assert resolver.resolve(asked_for, quiet) == Resolution(packages=(found(new, MIRROR),))
+        denied = request("core", overlay=overlay, not_after=CUTOFF, constraints=("core!=2.0",))
+        assert resolver.resolve(denied, quiet) == Resolution(packages=(found(old, "only"),))
+
+
+def test_all_approved_files_of_a_version_are_named(open_resolver: Open) -> None:
+    """The digests are those of every wheel of it that was let in, and two of one name don't get in each other's way."""
+    plain = Release(name="core", version="1.0")
+    rebuilt = Release(name="core", version="1.0", requires=("base",))
+    native = Release(name="core", version="1.0", tag="cp311-cp311-manylinux_2_28_x86_64")
+    base = Release(name="base", version="1.0")
+    with open_resolver(World(upstreams={"only": (base,)})) as resolver:
+        overlay = tuple(map(approved, (plain, rebuilt, native)))
+        answer = resolver.resolve(request("core", overlay=overlay), quiet)
+        assert isinstance(answer, Resolution)
+        core = next(package for package in answer.packages if package.name == "core")
+        assert core.upstream == MIRROR
+        assert core.digests == {plain.digest, rebuilt.digest, native.digest}
+
+
+def test_a_name_kept_to_the_mirror_is_asked_of_nobody_else(open_resolver: Open) -> None:
+    """A higher version of an index is no candidate, under a cutoff or without; nor is it when nothing is approved."""
+    own = Release(name="ours", version="1.0")
+    app = Release(name="app", version="1.0", requires=("ours",))
+    world = World(upstreams={"only": (app, Release(name="ours", version="99.0"))}, reserved={"ours": MIRROR})
+    with open_resolver(world) as resolver:
+        answers = [
+            resolver.resolve(request("app", overlay=(approved(own),), not_after=cutoff), quiet)
+            for cutoff in (None, CUTOFF)
+        ]
+        assert answers == [Resolution(packages=(found(app, "only"), found(own, MIRROR, by=("app",), direct=False)))] * 2
+        without = resolver.resolve(request("app"), quiet)
+        assert isinstance(without, ResolutionFailed)
+        assert without.not_found == {"ours"}

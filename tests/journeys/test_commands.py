@@ -119,6 +119,7 @@ COMMANDS = [
     ("allowlist",),
     ("allowlist", "validate"),
     ("allowlist", "explain"),
+    ("allowlist", "publish"),
     ("allowlist", "schema"),
     ("advisories",),
     ("advisories", "sync"),

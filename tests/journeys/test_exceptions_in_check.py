@@ -374,9 +374,7 @@ def test_exceptions_that_cant_be_read_leave_it_undecided(home: House) -> None:
     log = home.folder / ".quarantine" / "log" / "log-decisions"
     moved = log.with_name("elsewhere")
     log.rename(moved)
-    log.mkdir()
-    for stream in moved.iterdir():
-        (log / stream.name).mkdir()
+    log.write_bytes(b"")
 
     ran = home.check("locked.txt")
 

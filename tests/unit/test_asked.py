@@ -48,13 +48,17 @@ def test_one_version_of_one_package(text: str, expected: object) -> None:
         ),
         (
             "numpy @ https://example.org/numpy-1.0-py3-none-any.whl",
-            "'numpy @ https://example.org/numpy-1.0-py3-none-any.whl' names a package by where it lies, and an exception is "
-            f"for files of an upstream: {EXAMPLES}",
+            (
+                "'numpy @ https://example.org/numpy-1.0-py3-none-any.whl' names a package by where it lies, and an exception is "
+                f"for files of an upstream: {EXAMPLES}"
+            ),
         ),
         (
             "./numpy-1.0-py3-none-any.whl",
-            "'./numpy-1.0-py3-none-any.whl' names a package by where it lies, and an exception is for files of an upstream: "
-            f"{EXAMPLES}",
+            (
+                "'./numpy-1.0-py3-none-any.whl' names a package by where it lies, and an exception is for files of an upstream: "
+                f"{EXAMPLES}"
+            ),
         ),
         ("pkg:pypi/numpy", f"'pkg:pypi/numpy' doesn't name one version: {EXAMPLES}"),
         ("pkg:pypi/numpy@1.0?build=1", f"'pkg:pypi/numpy@1.0': a Python distribution has no build: {EXAMPLES}"),
@@ -81,8 +85,7 @@ def test_one_version_of_one_package(text: str, expected: object) -> None:
         ),
         (
             "pkg:conda/numpy@1.0?subdir=noarch&build=0&build=1",
-            "'pkg:conda/numpy@1.0': 'build=1' qualifies no package: expected build, channel, "
-            "subdir, type",
+            ("'pkg:conda/numpy@1.0': 'build=1' qualifies no package: expected build, channel, subdir, type"),
         ),
         (
             "\u212aeras==1.0",

@@ -59,6 +59,7 @@ def test_validate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "expired: 2026-11-23 deny lapsed (pypi.yaml:9), sec",
         "expired: 2026-11-23 ignore CVE-2020-2 of flawed (policy.yaml:23), ann",
         "expires: 2026-12-23 allow reqests (pypi.yaml:3), ann",
+        f"in force: {config.parent / 'allowlists'}",
     ]
 
 

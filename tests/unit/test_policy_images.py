@@ -449,7 +449,7 @@ def test_curated(registry: str | None, expected: str | None) -> None:
         (
             '"lab-*", upstream: lab',
             '"lab-*", upstream: mar',
-            "policy.yaml:14:21: no upstream 'mar' of type pypi or conda: expected acme or vetted or pypi or forge or lab or conda-forge or main",
+            "policy.yaml:14:21: no upstream 'mar' of type pypi or conda: expected acme or vetted or pypi or forge or lab or conda-forge or main or mirror",
         ),
     ],
 )

@@ -134,8 +134,10 @@ ITEM = "verdict.json:7: items[0] ('pkg:pypi/numpy@1.26.4'): "
         ),
         (
             {"artifacts": [FILE | {"filename": "../../numpy-1.26.4.tar.gz"}]},
-            f"{ITEM}'../../numpy-1.26.4.tar.gz': expected `str` matching regex "
-            "'^[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}\\\\Z' - at `$.filename`",
+            (
+                f"{ITEM}'../../numpy-1.26.4.tar.gz': expected `str` matching regex "
+                "'^[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}\\\\Z' - at `$.filename`"
+            ),
         ),
         (
             {"artifacts": [FILE | {"filename": "numpy.exe"}]},
@@ -143,8 +145,10 @@ ITEM = "verdict.json:7: items[0] ('pkg:pypi/numpy@1.26.4'): "
         ),
         (
             {"purl": "pkg:pypi/numpy@1.26.4%0a##vso[x]"},
-            "verdict.json:7: items[0] ('pkg:pypi/numpy@1.26.4%0a##vso[x]'): 'pkg:pypi/numpy@1.26.4%0a##vso[x]' is not the URL of a "
-            "package: expected NAME==VERSION, pkg:pypi/NAME@VERSION, or the pkg:conda/... URL that a verdict has",
+            (
+                "verdict.json:7: items[0] ('pkg:pypi/numpy@1.26.4%0a##vso[x]'): 'pkg:pypi/numpy@1.26.4%0a##vso[x]' is not the URL of a "
+                "package: expected NAME==VERSION, pkg:pypi/NAME@VERSION, or the pkg:conda/... URL that a verdict has"
+            ),
         ),
         (
             {"ecosystem": "conda"},
@@ -170,13 +174,19 @@ def test_an_item_that_is_otherwise_is_refused(changed: dict[str, Any], message: 
     [
         (b"", "verdict.json:1: not JSON: expecting value"),
         (b"[]", "verdict.json:1: the document: expected `object`, got `array`"),
-        (b'{\n  "schema": "quarantine/verdict/2"\n}', "verdict.json:2: schema: invalid enum value 'quarantine/verdict/2'"),
+        (
+            b'{\n  "schema": "quarantine/verdict/2"\n}',
+            "verdict.json:2: schema: invalid enum value 'quarantine/verdict/2'",
+        ),
         (b'{\n"schema": 1,\n\n"schema": 2}', "verdict.json: not JSON: 'schema' stands twice in one object"),
         (b'{"a": NaN}', "verdict.json: not JSON: NaN is no number of JSON"),
         (b"[" * 65, "verdict.json:1: nested deeper than 64"),
         (b'\xff\xfe{"', "verdict.json: not UTF-8 (byte 0): expected a JSON document of this tool"),
         (b" " * (MAX_BYTES + 1), f"verdict.json: more than {MAX_BYTES} bytes: expected a document of this tool"),
-        (b"1" * 5000, "verdict.json: not JSON: Exceeds the limit (4300 digits) for integer string conversion: value has 5000 "),
+        (
+            b"1" * 5000,
+            "verdict.json: not JSON: Exceeds the limit (4300 digits) for integer string conversion: value has 5000 ",
+        ),
         (b"{}", "verdict.json:1: the document: object missing required field `schema`"),
     ],
     ids=["empty", "list", "schema", "twice", "nan", "deep", "utf-16", "large", "number", "members"],

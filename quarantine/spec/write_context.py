@@ -1,0 +1,99 @@
+"""A whole build context of an Azure ML environment: what `check --lock azureml=DIR` wrote, with the files beside it.
+
+The image is built by a Dockerfile without any network: conda takes its packages from a channel that is a folder of the
+context, pip its wheels from a folder, each held to its sha256. Azure ML's own way, an image and a conda file, would fetch
+them again from where they came from.
+"""
+
+import re
+from collections.abc import Mapping
+
+import yaml
+
+from quarantine.document import load_yaml
+from quarantine.errors import Problem, SpecError
+
+__all__ = ["BUILT_FILES", "CONTEXT_HEAD", "FOLDER", "LOCKED", "write_context"]
+
+CONTEXT_HEAD = "# Written by quarantine"
+"""How each file of the context begins, by which it is told from somebody's own."""
+LOCKED = "locked.yaml"
+"""The environment as it was locked: what is judged again when files are fetched once more."""
+FOLDER = "packages"
+"""The folder of files in the context."""
+BUILT_FILES = frozenset({"environment.yaml", "conda.yml", LOCKED, "Dockerfile"})
+"""What the context holds beside that folder."""
+_INSIDE = f"/opt/quarantine/{FOLDER}"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9.:-]*(?:/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}")
+_WIDTH = 1 << 20
+
+
+def write_context(environment: bytes, conda: bytes | None, created_by: str, *, has_python: bool) -> Mapping[str, bytes]:
+    """The files of the context by name, to be written in their order: "environment.yaml" comes last.
+
+    `environment` and `conda` are the files of the lock. `has_python` is whether there are wheels. The same gives the same
+    bytes. SpecError for a lock that isn't one of ours.
+    """
+    named = _mapping("environment.yaml", environment)
+    name, image = named.get("name"), named.get("image")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _problem("environment.yaml", "has no name that Azure ML takes")
+    if not isinstance(image, str) or not _IMAGE.fullmatch(image):
+        raise _problem("environment.yaml", "has no image by its digest: lock it again (check --lock azureml=DIR)")
+    files = {LOCKED: environment}
+    specs = None if conda is None else _specs(conda)
+    if specs is not None:
+        local = {"name": name, "channels": [f"file://{_INSIDE}/channel", "nodefaults"], "dependencies": specs}
+        files[f"{FOLDER}/conda.yml"] = _yaml(local, created_by)
+    files["Dockerfile"] = _dockerfile(name, image, created_by, has_conda=specs is not None, has_python=has_python)
+    built = {"$schema": named.get("$schema"), "name": name, "build": {"path": ".", "dockerfile_path": "Dockerfile"}}
+    files["environment.yaml"] = _yaml({key: value for key, value in built.items() if value is not None}, created_by)
+    return files
+
+
+def _mapping(file: str, data: bytes) -> Mapping[str, object]:
+    value = load_yaml(file, data).value
+    if not isinstance(value, dict):
+        raise _problem(file, "is no mapping: expected what `check --lock azureml=DIR` wrote")
+    return value
+
+
+def _specs(conda: bytes) -> list[str]:
+    """The conda packages of the lock: pip's come from the list beside the wheels."""
+    listed = _mapping("conda.yml", conda).get("dependencies")
+    if not isinstance(listed, list):
+        raise _problem("conda.yml", "has no dependencies: expected what `check --lock azureml=DIR` wrote")
+    return [entry for entry in listed if isinstance(entry, str)]
+
+
+def _dockerfile(name: str, image: str, created_by: str, *, has_conda: bool, has_python: bool) -> bytes:
+    prefix = f"/azureml-envs/{name}"
+    lines = [
+        f"# Written by {created_by}: everything that it installs lies beside it and was judged. Don't edit it.",
+        f"FROM {image}",
+    ]
+    if has_conda or has_python:
+        lines.append(f"COPY {FOLDER} {_INSIDE}")
+    if has_conda:
+        lines += [
+            f"ENV AZUREML_CONDA_ENVIRONMENT_PATH={prefix}",
+            f"RUN CONDA_OFFLINE=true conda env create -p {prefix} -f {_INSIDE}/conda.yml",
+            f"ENV PATH={prefix}/bin:$PATH",
+        ]
+    if has_python:
+        python = f"{prefix}/bin/python" if has_conda else "python"
+        lines.append(
+            f"RUN {python} -m pip install --no-index --no-deps --no-cache-dir --require-hashes "
+            f"--find-links {_INSIDE} -r {_INSIDE}/requirements.txt"
+        )
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _problem(file: str, message: str) -> SpecError:
+    return SpecError([Problem(file=file, message=message)])
+
+
+def _yaml(content: Mapping[str, object], created_by: str) -> bytes:
+    head = f"# Written by {created_by}, beside the files that it is built from. Don't edit it.\n"
+    return (head + yaml.safe_dump(dict(content), sort_keys=False, width=_WIDTH)).encode()
