@@ -12,7 +12,7 @@ from quarantine import __version__
 from quarantine.audit.record import Json
 from quarantine.config import Environment, RemoteStore, Settings
 from quarantine.document import MAX_BYTES
-from quarantine.errors import ConfigError, Problem, UpstreamError
+from quarantine.errors import ConfigError, Problem, UpstreamError, UsageError
 from quarantine.exceptions import Identity, State
 from quarantine.model import Digest, Ecosystem, parse_name
 from quarantine.policy.channels import upstream_of_channel
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from quarantine.adapters.oidc import TokenSource
     from quarantine.io.azure import BlobAccount
     from quarantine.io.http import HttpClient
-    from quarantine.pipeline.central import InForce
+    from quarantine.pipeline.central import InForce, Proven
     from quarantine.pipeline.check import CheckPorts
     from quarantine.pipeline.process import Process
     from quarantine.pipeline.request import RequestPorts
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from quarantine.ports import Tell
 
 __all__ = [
+    "actor",
     "advisory_service",
     "artifact_store",
     "audit_log",
     "check_ports",
-    "decides_locally",
     "downloads",
     "exception_state",
     "http_client",
@@ -78,6 +78,7 @@ __all__ = [
     "probe_store",
     "probe_upstream",
     "process",
+    "proven",
     "request_ports",
     "ruling_ports",
     "uv_version",
@@ -443,6 +444,49 @@ def identities(settings: Settings, environment: Environment, now: datetime) -> I
     )
 
 
+def actor(settings: Settings, environment: Environment, now: datetime, tell: "Tell") -> dict[str, Json]:
+    """Who runs a check, as it stands in the log: verified where that can be proved here, else the system's user, who isn't."""
+    if settings.identity.kind != "local":
+        try:
+            who = identities(settings, environment, now).who(tell)
+        except UpstreamError:
+            return local_actor()
+        return {"kind": who.kind, "id": who.id, "name": who.name, "issuer": who.issuer, "verified": who.verified}
+    return local_actor()
+
+
+def proven(settings: Settings, environment: Environment, policy: Policy, now: datetime, tell: "Tell") -> "Proven":
+    """For which project and stage something runs, as far as CI proves it; what it doesn't is what the configuration says.
+
+    Only a token of a CI system proves any of it, and where the policy lists projects, jobs must have one: what stands in
+    the files of a pull request proves nothing. UsageError for a repository that calls itself a project of others, and
+    where nothing is proven in CI; UpstreamError where the token can't be had.
+    """
+    from quarantine.pipeline.central import Proven  # noqa: PLC0415  # imported where it is used
+
+    if not policy.projects:
+        return Proven(project=settings.project)
+    wanted = settings.identity
+    if wanted.kind != "oidc":
+        if environment.ci is None:
+            return Proven(project=settings.project)
+        raise UsageError(
+            "the policy lists which repository is which project, and nothing proves here which one this is: set "
+            "`identity: {kind: oidc, ...}` in quarantine.yaml, so that the CI system's token says it"
+        )
+    if environment.ci is None and not (wanted.token and environment.secret(wanted.token)):
+        return Proven(project=settings.project)
+    from quarantine.adapters.oidc import OidcIdentities  # noqa: PLC0415  # imported where it is used
+
+    people = identities(settings, environment, now)
+    assert isinstance(people, OidcIdentities)  # noqa: S101  # the kind says so
+    job = people.job(tell)
+    stage = job.environment if job.environment in policy.stages else None
+    if not job.repository:
+        return Proven(project=settings.project, stage=stage)
+    return Proven(project=policy.project_of(job.repository, settings.project), stage=stage)
+
+
 def _token_source(settings: Settings, environment: Environment) -> "TokenSource":
     """Where the CI system's token comes from: the named variable, or the system that this runs in."""
     from quarantine.adapters.oidc import azure_pipelines, github_actions  # noqa: PLC0415  # imported where it is used
@@ -497,11 +541,6 @@ def notifier(settings: Settings, environment: Environment) -> Notifier:
 
 
 # --- exceptions -------------------------------------------------------------------------------------------------------
-
-
-def decides_locally(settings: Settings) -> bool:
-    """Whether users of the operating system may decide on exceptions: with a store that is this machine's alone."""
-    return settings.remote_store is None and settings.identity.kind == "local"
 
 
 def request_ports(settings: Settings, environment: Environment, now: datetime) -> "RequestPorts":

@@ -22,6 +22,7 @@ version: 1
 upstreams:
 {upstreams}
 reserved: {reserved}
+projects: {projects}
 default_stage: {{check: development, lock: production, gate: production}}
 rules:
   minimum_age: {{days: 7, security_fix_days: 1}}
@@ -94,6 +95,7 @@ class House:
     index: IndexServer
     private: dict[str, IndexServer] = field(default_factory=dict)
     reserved: list[dict[str, str]] = field(default_factory=list)
+    projects: list[dict[str, str]] = field(default_factory=list)
     targets: tuple[str, ...] = ('{python: "3.11", platform: linux-x86_64}',)
     variables: dict[str, str] = field(default_factory=dict)
     credentials: str | None = None
@@ -135,7 +137,9 @@ class House:
             project=self.project, targets=", ".join(self.targets), registries=json.dumps(self.registries)
         )
         self.write("quarantine.yaml", config + "".join(f"{line}\n" for line in self.settings))
-        policy = POLICY.format(upstreams="\n".join(listed), reserved=json.dumps(self.reserved))
+        policy = POLICY.format(
+            upstreams="\n".join(listed), reserved=json.dumps(self.reserved), projects=json.dumps(self.projects)
+        )
         self.write("allowlists/policy.yaml", policy)
         if self.entries is not None:
             self.write("allowlists/pypi.yaml", self.entries)

@@ -13,12 +13,10 @@ from fakes_conda import CondaPackage, CondaWorld, FakeCondaPackages, FakeCondaSo
 from fakes_index import FakeIndex, Release, World
 from fakes_log import MemoryLog
 from fakes_store import MemoryStore
-from msgspec.structs import replace
 
 from quarantine.archive.inspection import CHECKS, Inspection
-from quarantine.archive.metadata import parse_metadata
 from quarantine.audit.events import request_drafts
-from quarantine.errors import IntegrityError
+from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.exceptions import Dossier, ExceptionCase, ExceptionFile, ExceptionRequest
 from quarantine.model import Digest, Ecosystem, Licences, Outcome, OutcomeKind, PackageFile, Target
 from quarantine.pipeline.state import read_state
@@ -27,17 +25,7 @@ from quarantine.policy.entries import Publisher
 from quarantine.policy.load import Policy, load
 from quarantine.ports import Index, Tell
 
-__all__ = [
-    "LINUX",
-    "POLICY_SHA",
-    "Desk",
-    "FakeAttestations",
-    "FakeInspector",
-    "FakeSource",
-    "conda",
-    "policy",
-    "python",
-]
+__all__ = ["POLICY_SHA", "Desk", "FakeAttestations", "conda", "outcomes_of", "policy", "python"]
 
 LINUX = Target("3.11", "linux-x86_64")
 POLICY_SHA = "e" * 64
@@ -103,15 +91,21 @@ def conda(package: CondaPackage, upstream: str = "forge") -> ExceptionFile:
 
 @dataclass
 class FakeSource:
-    """A `FileSource` that has these bytes by the digest under which they are listed, and holds them to it."""
+    """A `FileSource` that has these bytes by the digest under which they are listed, and holds them to it.
+
+    `down` is the name of a file that can't be had.
+    """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     attested: dict[str, bytes] = field(default_factory=dict)
     fetched: list[tuple[str, str]] = field(default_factory=list)
+    down: str = ""
 
     def fetch(self, upstream: str, file: PackageFile, to: BinaryIO, max_bytes: int, tell: Tell) -> int:
         """The bytes, as far as they are those of the digest."""
         assert file.digest is not None
+        if file.filename == self.down:
+            raise UpstreamError(f"{upstream} answered 503 for {file.filename}")
         self.fetched.append((upstream, file.filename))
         data = self.blobs[file.digest.hex]
         to.write(data)
@@ -143,14 +137,14 @@ class FakeInspector:
         other = self.instead.get(file.filename)
         found = (Outcome(rule=rule, kind=OutcomeKind.PASS, message=f"{rule} is well") for rule in CHECKS)
         metadata = self.metadata.get(file.filename)
-        requires = () if metadata is None else parse_metadata(file.filename, metadata).requires
+        lines = [] if metadata is None else metadata.decode().splitlines()
         return Inspection(
             filename=file.filename,
             sha256=hashlib.sha256(data).hexdigest(),
             size=len(data),
             outcomes=tuple(other if other is not None and other.rule == one.rule else one for one in found),
             metadata=metadata,
-            requires=tuple(map(str, requires)),
+            requires=tuple(x.removeprefix("Requires-Dist: ") for x in lines if x.startswith("Requires-Dist: ")),
             holds=self.holds.get(file.filename, ()),
             licences=self.licences.get(file.filename, Licences(expression="MIT")),
         )
@@ -247,8 +241,3 @@ class Desk:
 def outcomes_of(dossier: Dossier, *rules: str) -> Sequence[tuple[str, OutcomeKind, str]]:
     """Rule, kind and message of these rules, of every file in its order."""
     return [(o.rule, o.kind, o.message) for file in dossier.files for o in file.outcomes if o.rule in rules]
-
-
-def without_age(case: ExceptionCase) -> ExceptionCase:
-    """The case without its dossiers, as if nobody had looked."""
-    return replace(case, dossiers=())

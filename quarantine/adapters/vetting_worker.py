@@ -53,6 +53,10 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     why: str
 
 
+# made before there is too little memory to make it
+_NO_MEMORY = msgspec.json.encode(Failed(why="it needs more memory than is given to it"))
+
+
 def main() -> None:
     """Answers the request on stdin; ends the process."""
     asked = msgspec.json.decode(read_request(), type=Asked)
@@ -60,7 +64,11 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with open(asked.path, "rb", buffering=0) as opened:  # noqa: PTH123  # unbuffered, so that nothing is read yet
         network = confine(asked.limits)
-        reply(msgspec.json.encode(_look(_file(asked.file), opened, network)))
+        try:
+            answer = msgspec.json.encode(_look(_file(asked.file), opened, network))
+        except MemoryError:
+            answer = _NO_MEMORY
+        reply(answer)
 
 
 def _file(said: Described) -> ExceptionFile:
@@ -83,8 +91,6 @@ def _look(file: ExceptionFile, opened: io.FileIO, network: str) -> Looked | Fail
     stream: BinaryIO = io.BufferedReader(opened, 256 * 1024)
     try:
         return Looked(found=inspect(file, stream), network=network)
-    except MemoryError:
-        return Failed(why="it needs more memory than is given to it")
     except RecursionError:
         return Failed(why="it is nested too deeply")
     except OSError as error:

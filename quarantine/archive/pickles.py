@@ -26,6 +26,8 @@ __all__ = ["Pickles"]
 MAX_BYTES = 128 * 1024 * 1024
 # a file that only may be a pickle is none when this much of it can't be read as one
 MAX_DOUBTFUL_BYTES = 1024 * 1024
+# picklescan needs some 300 bytes for each
+MAX_OPERATIONS = 1_000_000
 MAX_NESTED_ENTRIES = 10_000
 MAX_DEPTH = 3
 
@@ -42,6 +44,8 @@ _PACKED_MAGICS = (
     b"\x78\x9c",
     b"\x78\xda",
 )
+_NAMING = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_TOO_MANY = f"it has more than {MAX_OPERATIONS} operations"
 _ZIP, _NUMPY = b"PK\x03\x04", b"\x93NUMPY"
 _PROTOCOLS = tuple(bytes((0x80, protocol)) for protocol in range(6))
 
@@ -192,21 +196,26 @@ class Pickles:
             self._look_at_pickle(name, data[end:], certain=True)
 
     def _look_at_pickle(self, name: str, data: bytes, *, certain: bool) -> None:
+        names, flaw = _operations(data)
+        if not names and not certain:
+            return
+        self._count += 1
         scan = _library()
         if scan is None:
             self._missing = True
-            self._count += 1
+            return
+        if flaw:
+            self._unread.append(f"{name} ({flaw})")
+        if flaw == _TOO_MANY:
             return
         try:
             found = scan.scan_pickle_bytes(io.BytesIO(data), name)
             named = [(str(one.safety.value), f"{one.module}.{one.name}") for one in found.globals]
         except Exception as error:  # noqa: BLE001  # a scanner that fails over hostile bytes has found nothing out
-            self._count += 1
             self._unread.append(f"{name} ({_said(error)})")
             return
-        if not named and not certain:
-            return
-        self._count += 1
+        if names and not named:
+            self._unread.append(f"{name} (picklescan doesn't find what it calls)")
         for safety, called in sorted(named):
             match safety:
                 case "innocuous":
@@ -215,8 +224,6 @@ class Pickles:
                     self._dangerous.append(f"{shown(name)} calls {shown(called)}")
                 case _:
                     self._unknown.append(f"{shown(name)} calls {shown(called)}")
-        if not named and (why := _flaw(data)):
-            self._unread.append(f"{name} ({why})")
 
 
 def _wanted(name: str, head: bytes) -> int:
@@ -243,14 +250,28 @@ def _library() -> _Library | None:
     return library
 
 
-def _flaw(data: bytes) -> str:
-    """Why a pickle that names nothing is none, empty when it is one: what can't be read to its end may hide a name."""
-    try:
-        for _ in pickletools.genops(io.BytesIO(data)):
-            pass
-    except Exception as error:  # noqa: BLE001  # it raises whatever bytes lead it to
-        return _said(error)
-    return ""
+def _operations(data: bytes) -> tuple[int, str]:
+    """How many names the pickles in some bytes fetch, as far as they can be read; and what keeps that from being all.
+
+    picklescan holds every operation in memory, and takes the end of that for the end of the pickle: what has too many of
+    them is not given to it. Behind the first pickle other things may follow, but between its operations none.
+    """
+    stream = io.BytesIO(data)
+    count = names = 0
+    first = True
+    while stream.tell() < len(data):
+        try:
+            for operation, _, _ in pickletools.genops(stream):
+                count += 1
+                names += operation.name in _NAMING
+                if count > MAX_OPERATIONS:
+                    return names, _TOO_MANY
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  # it raises whatever bytes lead it to
+            return names, _said(error) if first else ""
+        first = False
+    return names, ""
 
 
 def _said(error: Exception) -> str:

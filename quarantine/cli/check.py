@@ -10,15 +10,18 @@ import click
 from quarantine import __version__
 from quarantine.cli.session import Session
 from quarantine.errors import UsageError
+from quarantine.report.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from quarantine.config import Settings
     from quarantine.model import CheckResult, Target
+    from quarantine.pipeline.central import InForce
+    from quarantine.pipeline.check import CheckRequest
     from quarantine.pipeline.lock import Lock
 
-__all__ = ["command"]
+__all__ = ["check_request", "command"]
 
 _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
 
@@ -91,8 +94,7 @@ def command(
     Exit status: 0 allowed, 1 denied, 2 bad input, 3 undecided.
     """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
-    from quarantine.audit.record import new_id  # noqa: PLC0415
-    from quarantine.pipeline.check import CheckRequest, check  # noqa: PLC0415
+    from quarantine.pipeline.check import check  # noqa: PLC0415
     from quarantine.pipeline.lock import LockKind  # noqa: PLC0415
     from quarantine.report.json_verdict import encode  # noqa: PLC0415
     from quarantine.report.render import render  # noqa: PLC0415
@@ -120,27 +122,16 @@ def command(
     _check_sinks([file for _, file in sinks if file is not None], kept, specs, settings)
     in_force = wiring.policies(settings, session.environment, session.now)
     policy = in_force.policy
-    request = CheckRequest(
+    request = check_request(
+        session,
+        in_force,
         paths=specs,
-        working_directory=Path.cwd(),
-        targets=tuple(dict.fromkeys(map(_target, targets))) or settings.targets,
-        policy=policy,
-        local_policy=in_force.local,
-        local_users=wiring.local_users_decide(settings),
-        policy_sha256=wiring.policy_sha256(settings, policy),
-        expected_policy=expected,
+        targets=tuple(dict.fromkeys(map(_target, targets))),
         stage=stage or policy.default_stage("check" if lock is None else "lock"),
-        project=settings.project,
-        advisory_max_age=settings.advisory_max_age,
-        now=session.now,
+        expected_policy=expected,
         lock=lock,
         context=context,
-        stream=f"log-checks/{settings.project.lower()}-{session.now:%Y-%m}",
-        entry_id=new_id(session.now, os.urandom(10)),
-        before="" if session.config_option is None else f" --config {shlex.quote(session.config_option)}",
         after="".join(f" --target {shlex.quote(target)}" for target in targets),
-        actor=wiring.local_actor(),
-        tool_version=__version__,
     )
     ports = wiring.check_ports(
         settings, policy, session.environment, session.now, offline=offline, state=in_force.state
@@ -157,6 +148,51 @@ def command(
         session.say(headline(result))
     _tell_ci(session, result)
     return result.verdict.exit_status
+
+
+def check_request(
+    session: Session,
+    in_force: "InForce",
+    *,
+    paths: tuple[Path, ...],
+    targets: "tuple[Target, ...]",
+    stage: str,
+    expected_policy: str | None = None,
+    lock: "Lock | None" = None,
+    context: Path | None = None,
+    after: str = "",
+) -> "CheckRequest":
+    """What is to be checked, for the project and the stage that CI proves, else those of the configuration and the caller."""
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.audit.record import new_id  # noqa: PLC0415
+    from quarantine.pipeline.check import CheckRequest  # noqa: PLC0415
+
+    settings, environment = session.settings, session.environment
+    proven = wiring.proven(settings, environment, in_force.policy, session.now, session.tell)
+    if proven.stage not in (None, stage):
+        session.say(f"judging for {escape(proven.stage or '')}: CI proves that this runs in it, whatever --stage says")
+    return CheckRequest(
+        paths=paths,
+        working_directory=Path.cwd(),
+        targets=targets or settings.targets,
+        policy=in_force.policy,
+        local_policy=in_force.local,
+        local_users=wiring.local_users_decide(settings),
+        policy_sha256=wiring.policy_sha256(settings, in_force.policy),
+        expected_policy=expected_policy,
+        stage=proven.stage or stage,
+        project=proven.project,
+        advisory_max_age=settings.advisory_max_age,
+        now=session.now,
+        lock=lock,
+        context=context,
+        stream=f"log-checks/{proven.project.lower()}-{session.now:%Y-%m}",
+        entry_id=new_id(session.now, os.urandom(10)),
+        before="" if session.config_option is None else f" --config {shlex.quote(session.config_option)}",
+        after=after,
+        actor=wiring.actor(settings, environment, session.now, session.tell),
+        tool_version=__version__,
+    )
 
 
 def _sink(text: str) -> tuple[str, Path | None]:

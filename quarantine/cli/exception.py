@@ -106,9 +106,9 @@ def list_(
         if status not in known:
             raise UsageError(f"--status {status!a}: expected one of {', '.join(sorted(known))}")
     settings, environment = session.settings, session.environment
-    policy = wiring.policy(settings, session.now)
+    policy = wiring.policies(settings, session.environment, session.now).policy
     state = read_state(wiring.audit_log(settings, environment), wiring.page_store(settings, environment))
-    local = wiring.decides_locally(settings)
+    local = wiring.local_users_decide(settings)
     rows = listed(((case, decide(case, policy, session.now, local=local)) for case in state.cases.values()), order)
     ended = {Status.REJECTED, Status.REVOKED, Status.EXPIRED}
     shown = tuple(
@@ -155,10 +155,10 @@ def show(session: Session, id_: str, form: str) -> int:
     from quarantine.report.exception import render_page  # noqa: PLC0415
 
     settings, environment = session.settings, session.environment
-    policy = wiring.policy(settings, session.now)
+    policy = wiring.policies(settings, session.environment, session.now).policy
     state = read_state(wiring.audit_log(settings, environment), wiring.page_store(settings, environment))
     case = find_case(state, id_)
-    decision = decide(case, policy, session.now, local=wiring.decides_locally(settings))
+    decision = decide(case, policy, session.now, local=wiring.local_users_decide(settings))
     dossier, lost = read_dossier(wiring.artifact_store(settings, environment), case)
     session.write(render_page(form, case, decision, dossier, lost=lost, colour=session.colour))
     return 3 if lost else 0

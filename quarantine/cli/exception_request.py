@@ -73,13 +73,19 @@ def request(
 
     if bool(packages) == (verdict is not None):
         raise UsageError("name packages, or a verdict that refuses some (--from FILE): one of both")
-    settings = session.settings
-    policy = wiring.policy(settings, session.now)
+    settings, environment = session.settings, session.environment
+    # where the store can't be reached, the local folder is the only policy there is; whoever imports judges by theirs
+    policy = (
+        wiring.policy(settings, session.now)
+        if out is not None
+        else wiring.policies(settings, environment, session.now).policy
+    )
     if out is not None:
         _check_out(out)
     read = None if verdict is None else _read_verdict(verdict)
     chosen = stage or (policy.default_stage("check") if read is None else read.stage)
-    wish = _wish(session, policy, project or settings.project, chosen, reason, expires)
+    whose = wiring.proven(settings, environment, policy, session.now, session.tell).project
+    wish = _wish(session, policy, project or whose, chosen, reason, expires)
     files = (
         _named(session, policy, packages, offline=offline) if read is None else _judged(session, policy, read, offline)
     )
@@ -122,7 +128,7 @@ def import_(session: Session, file: Path, offline: bool) -> int:
     from quarantine.spec.asked import CondaAsked, PythonAsked  # noqa: PLC0415
 
     settings = session.settings
-    policy = wiring.policy(settings, session.now)
+    policy = wiring.policies(settings, session.environment, session.now).policy
     document = parse_request(str(file), _read(file, MAX_DOCUMENT_BYTES))
     if document.stage not in policy.stages:
         message = f"no stage {document.stage!a} in the policy: expected {' or '.join(policy.stages)}"
@@ -152,7 +158,7 @@ def import_(session: Session, file: Path, offline: bool) -> int:
         until=document.until,
         now=session.now,
         policy=policy,
-        local=wiring.decides_locally(settings),
+        local=wiring.local_users_decide(settings),
         new_id=new_ids(session),
         nonce=os.urandom(16).hex(),
     )
@@ -182,7 +188,7 @@ def _wish(session: Session, policy: "Policy", project: str, stage: str, reason: 
         until=until,
         now=session.now,
         policy=policy,
-        local=wiring.decides_locally(session.settings),
+        local=wiring.local_users_decide(session.settings),
         new_id=new_ids(session),
         nonce=os.urandom(16).hex(),
     )

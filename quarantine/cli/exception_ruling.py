@@ -155,9 +155,9 @@ def attach_wheel(session: Session, id_: str, file: Path) -> int:
             id=id_,
             filename=file.name,
             file=stream,
-            policy=wiring.policy(settings, session.now),
+            policy=wiring.policies(settings, session.environment, session.now).policy,
             now=session.now,
-            local=wiring.decides_locally(settings),
+            local=wiring.local_users_decide(settings),
             new_id=new_ids(session),
         )
         done = attach(request, wiring.ruling_ports(settings, session.environment, session.now), session.tell)
@@ -189,7 +189,7 @@ def _rule(
     from quarantine.pipeline.ruling import Refused, RulingRequest, Unwaived, rule  # noqa: PLC0415
 
     settings = session.settings
-    policy = wiring.policy(settings, session.now)
+    policy = wiring.policies(settings, session.environment, session.now).policy
     request = RulingRequest(
         kind=kind,
         ids=ids,
@@ -200,7 +200,7 @@ def _rule(
         policy=policy,
         policy_sha256=wiring.policy_sha256(settings, policy),
         now=session.now,
-        local=wiring.decides_locally(settings),
+        local=wiring.local_users_decide(settings),
         new_id=new_ids(session),
     )
     ports = wiring.ruling_ports(settings, session.environment, session.now)

@@ -1,6 +1,5 @@
 """`quarantine mirror`: the private mirror, as those use it who install from it, and as those who keep it."""
 
-import os
 import shlex
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -178,7 +177,7 @@ def _fetch(
     if result.verdict.exit_status:
         return _refused(session, result)
     fetched = fetch(
-        fetched_files(result, _grants(session, in_force, chosen)),
+        fetched_files(result, _grants(session, in_force, result)),
         folder,
         requirements(result, f"quarantine {__version__}"),
         ports,
@@ -217,7 +216,7 @@ def _fetch_context(
         environment, conda.read_bytes() if conda.is_file() else None, created_by, has_python=listing is not None
     )
     fetched = fetch(
-        fetched_files(result, _grants(session, in_force, stage)),
+        fetched_files(result, _grants(session, in_force, result)),
         folder / FOLDER,
         listing,
         ports,
@@ -262,31 +261,18 @@ def _context_lock(folder: Path) -> Path:
 def _judged(session: Session, in_force: "InForce", lock: Path, stage: str, target_option: str | None) -> "CheckResult":
     """The verdict on the lock, recorded like any other."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
-    from quarantine.audit.record import new_id  # noqa: PLC0415
-    from quarantine.pipeline.check import CheckRequest, check  # noqa: PLC0415
+    from quarantine.cli.check import check_request  # noqa: PLC0415
+    from quarantine.pipeline.check import check  # noqa: PLC0415
     from quarantine.report.json_verdict import encode  # noqa: PLC0415
 
     settings, policy = session.settings, in_force.policy
-    request = CheckRequest(
+    request = check_request(
+        session,
+        in_force,
         paths=(lock,),
-        working_directory=Path.cwd(),
-        targets=settings.targets if target_option is None else (_target(target_option),),
-        policy=policy,
-        local_policy=in_force.local,
-        local_users=wiring.local_users_decide(settings),
-        policy_sha256=wiring.policy_sha256(settings, policy),
-        expected_policy=None,
+        targets=() if target_option is None else (_target(target_option),),
         stage=stage,
-        project=settings.project,
-        advisory_max_age=settings.advisory_max_age,
-        now=session.now,
-        lock=None,
-        stream=f"log-checks/{settings.project.lower()}-{session.now:%Y-%m}",
-        entry_id=new_id(session.now, os.urandom(10)),
-        before="" if session.config_option is None else f" --config {shlex.quote(session.config_option)}",
         after="" if target_option is None else f" --target {shlex.quote(target_option)}",
-        actor=wiring.local_actor(),
-        tool_version=__version__,
     )
     ports = wiring.check_ports(settings, policy, session.environment, session.now, offline=False, state=in_force.state)
     return check(request, ports, encode, session.tell)
@@ -309,8 +295,8 @@ def _target(text: str) -> "Target":
         raise UsageError(f"--target: {error}") from None
 
 
-def _grants(session: Session, in_force: "InForce", stage: str) -> "Grants":
-    """What exceptions let in for the project and the stage."""
+def _grants(session: Session, in_force: "InForce", result: "CheckResult") -> "Grants":
+    """What exceptions let in for the project and the stage that were judged for."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.exceptions import Grants  # noqa: PLC0415
     from quarantine.policy.decide import grants  # noqa: PLC0415
@@ -320,7 +306,7 @@ def _grants(session: Session, in_force: "InForce", stage: str) -> "Grants":
     if state is None:
         return Grants()
     local = wiring.local_users_decide(settings)
-    return grants(state, in_force.policy, settings.project, stage, session.now, local=local)
+    return grants(state, in_force.policy, result.project, result.stage, session.now, local=local)
 
 
 def _counted(fetched: "Fetched") -> str:

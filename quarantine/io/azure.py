@@ -42,6 +42,8 @@ __all__ = [
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
+PATIENT_RETRIES = 3
+"""After about 0, 2 and 4 seconds."""
 MAX_RANGE_BYTES = 4 * 1024 * 1024
 """Well below the 32 MiB that the library fetches in one request."""
 READ = "Storage Blob Data Reader, or one with blobs/read,"
@@ -100,10 +102,21 @@ class BlobAccount:
 
     @cached_property
     def _patient(self) -> "BlobServiceClient":
-        from azure.storage.blob import ExponentialRetry  # noqa: PLC0415  # an extra
+        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415  # an extra
+        from azure.storage.blob import ExponentialRetry  # noqa: PLC0415
+
+        class Patience(ExponentialRetry):
+            """Asks again, but not for an identity: there is none, or there was one at once."""
+
+            def increment(self, settings: dict[str, Any], *args: Any, **options: Any) -> bool:
+                if isinstance(options.get("error"), ClientAuthenticationError):
+                    return False
+                return super().increment(settings, *args, **options)
 
         return self._connect(
-            retry_policy=ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=5, random_jitter_range=1)
+            retry_policy=Patience(
+                initial_backoff=0, increment_base=2, retry_total=PATIENT_RETRIES, random_jitter_range=1
+            )
         )
 
     @cached_property
@@ -149,14 +162,21 @@ def account_of_connection(
     """The account of a connection string, which an environment variable held. ConfigError when it isn't one."""
     _needs_libraries()
     account = BlobAccount(_Connect(connection=text, answer_seconds=answer_seconds), prefix=prefix)
+    # without one of the two the library would ask as nobody
+    signs = {part.partition("=")[0].strip().lower() for part in text.split(";")} & {
+        "accountkey",
+        "sharedaccesssignature",
+    }
     try:
-        parts = urlsplit(account.url)
+        parts = urlsplit(account.url if signs else "")
     except (ValueError, KeyError, AttributeError, TypeError):  # the library's, with parts of the secret in them
+        parts = urlsplit("")
+    if not parts.hostname:
         raise ConfigError(
             f"the environment variable {variable} holds no connection string of a storage account: expected one as "
             "`az storage account show-connection-string` gives it"
-        ) from None
-    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        )
+    if parts.scheme != "https" and not is_loopback(parts.hostname):
         raise ConfigError(
             f"the connection string in {variable} speaks to {parts.hostname} without encryption: expected https (http on "
             "this machine's loopback only)"
@@ -259,6 +279,8 @@ def why(error: "AzureError", role: str) -> str:
 
     status, code = status_of(error), code_of(error)
     if status is None:
+        if type(error).__name__ == "AzureSigningError":
+            return "its account key is not one: look at the connection string"
         if isinstance(error, ClientAuthenticationError):
             return "there is no identity to ask with: run `az login`"
         return _transport(error)

@@ -78,7 +78,9 @@ def make_folder(parent: int, name: str) -> int:
     with suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
     folder = open_folder(name, parent)
-    if not names(folder):
+    with os.scandir(folder) as entries:
+        empty = next(entries, None) is None
+    if empty:
         # also when somebody else made it, who may have been killed before they came to this
         os.fsync(parent)
     return folder

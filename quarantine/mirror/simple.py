@@ -5,7 +5,9 @@ bytes, in whatever order they come. Addresses are relative, so that a page says 
 """
 
 import html
-from collections.abc import Iterable
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -24,6 +26,7 @@ __all__ = [
     "HTML_TYPE",
     "JSON_TYPE",
     "SimpleFile",
+    "changed_root_html",
     "links_html",
     "project_html",
     "project_json",
@@ -124,17 +127,7 @@ class _Project(_Wire, frozen=True, kw_only=True):
     files: tuple[_File, ...]
 
 
-class _Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: _Name
-
-
-class _Root(_Wire, frozen=True, kw_only=True):
-    meta: _Meta
-    projects: tuple[_Named, ...]
-
-
 _project = msgspec.json.Decoder(_Project)
-_root = msgspec.json.Decoder(_Root)
 
 
 # --- a project's page -------------------------------------------------------------------------------------------------
@@ -241,22 +234,60 @@ def _page(title: str, links: str) -> bytes:
 # --- the root ---------------------------------------------------------------------------------------------------------
 
 
+# The page of all projects is rewritten whenever a project is new, and may name tens of thousands. It is taken apart and put
+# together as text, and of the HTML only the links that change are touched: everything else costs more than the writing.
+_HEAD, _BETWEEN, _TAIL = f'{{"meta":{{"api-version":"{API_VERSION}"}},"projects":[', '"},{"name":"', "]}"
+_FIRST, _LAST = '{"name":"', '"}'
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9\n-]")
+
+
 def root_json(names: Iterable[str]) -> bytes:
-    """The list of projects as JSON."""
-    return msgspec.json.encode(_Root(meta=_Meta(), projects=tuple(map(_Named, sorted(set(names))))))
+    """The list of projects as JSON; `names` are normalised."""
+    joined = _BETWEEN.join(sorted(dict.fromkeys(names)))  # quick where they are sorted already
+    return (_HEAD + (f"{_FIRST}{joined}{_LAST}" if joined else "") + _TAIL).encode()
 
 
 def read_root(data: bytes) -> tuple[str, ...]:
     """The names on the JSON page of projects, sorted. IntegrityError for what is no page of ours."""
-    try:
-        return tuple(project.name for project in _root.decode(data).projects)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise IntegrityError(f"the mirror's page of all projects can't be read: {str(error)[:200]}") from error
+    text = data.decode("utf-8", "replace")
+    body = text.removeprefix(_HEAD).removesuffix(_TAIL)
+    names = body.removeprefix(_FIRST).removesuffix(_LAST).split(_BETWEEN) if body else []
+    lines = "\n".join(names)
+    if (
+        len(body) != len(text) - len(_HEAD) - len(_TAIL)
+        or (body and not (body.startswith(_FIRST) and body.endswith(_LAST)))
+        or _NOT_IN_NAMES.search(lines)
+        or (names and any(wrong in f"\n{lines}\n" for wrong in ("\n\n", "\n-", "-\n")))
+        or sorted(names) != names
+    ):
+        raise IntegrityError("the mirror's page of all projects is not one that was published")
+    return tuple(names)
 
 
 def root_html(names: Iterable[str]) -> bytes:
     """The list of projects as HTML."""
     return _page("Projects", "".join(_root_link(name) for name in sorted(set(names))))
+
+
+def changed_root_html(page: bytes, names: Sequence[str], touched: Iterable[str]) -> bytes:
+    """The HTML page with the links of some projects as the sorted `names` have them: there, or not."""
+    for name in sorted(touched, reverse=True):
+        place, link = bisect_left(names, name), root_link(name)
+        wanted = place < len(names) and names[place] == name
+        if wanted is (link in page):
+            continue
+        if not wanted:
+            page = page.replace(link, b"")
+            continue
+        after = root_link(names[place + 1]) if place + 1 < len(names) else _END
+        before, found, rest = page.partition(after)
+        if not found:
+            return root_html(names)  # it isn't as it should be, so nothing of it is kept
+        page = before + link + after + rest
+    return page
+
+
+_END = b"</body>"
 
 
 def _root_link(name: str) -> str:

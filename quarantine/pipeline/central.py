@@ -34,6 +34,13 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
     state: State | None = None
 
 
+class Proven(msgspec.Struct, frozen=True, kw_only=True):
+    """For which project and stage something runs. `stage` is None where nothing proves one, and a flag may choose."""
+
+    project: str
+    stage: str | None = None
+
+
 def publish_policy(
     files: Mapping[str, bytes],
     by: Identity,

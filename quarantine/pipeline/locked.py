@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from packaging.utils import NormalizedName  # msgspec looks at the annotations
 
 from quarantine.model import (
+    MIRRORED,
     Artifact,
     Digest,
     EnvironmentSpec,
@@ -29,6 +30,7 @@ __all__ = ["Plan", "nothing", "plan_locked", "unclosed", "unfit"]
 
 # Lock files whose installers take what they list and resolve nothing.
 _CLOSED = frozenset({"pylock", "uv.lock", "conda-lock"})
+_MOST_VERSIONS = 20
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,16 +159,24 @@ def _item(package: LockedPackage, page: IndexPage | None, target: Target, subjec
         artifacts=tuple(sorted(judged, key=lambda artifact: artifact.filename)),
         # an installer takes a file that has any of the digests, so each that the owner doesn't list is a way in
         missing_digests=(accepted - listed.keys()) | renamed,
-        elsewhere=tuple(sorted(_elsewhere(package, listed))),
+        elsewhere=tuple(sorted(_elsewhere(package, listed, page))),
         source_only=package.source_only or (bool(known) and not any(artifact.fits(target) for artifact in known)),
     )
 
 
-def _elsewhere(package: LockedPackage, listed: Mapping[Digest, Artifact]) -> Iterator[str]:
-    """The URLs of a lock that lead to another host than the owner's page does: an installer would go there."""
+def _elsewhere(package: LockedPackage, listed: Mapping[Digest, Artifact], page: IndexPage) -> Iterator[str]:
+    """The URLs of a lock that lead to another host than the owner's page does: an installer would go there.
+
+    No installer goes to the mirror by a URL. What only the mirror has now may have been where its owner has other files.
+    """
     for file in package.files:
-        theirs = {_host(listed[digest].url) for digest in file.digests if digest in listed}
-        if file.url is not None and theirs and _host(file.url) not in theirs:
+        known = [listed[digest] for digest in file.digests if digest in listed]
+        if file.url is None or not known or file.url.startswith(MIRRORED):
+            continue
+        theirs = {_host(artifact.url) for artifact in known}
+        if any(artifact.is_mirrored for artifact in known):
+            theirs |= {_host(a.url) for version in page.versions()[:_MOST_VERSIONS] for a in page.of_version(version)}
+        if _host(file.url) not in theirs:
             yield file.url
 
 

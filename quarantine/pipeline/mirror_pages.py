@@ -4,6 +4,7 @@ Pages are replaced by compare-and-swap; whoever loses reads the page again and a
 and the plain repodata of a platform, say what is there; what is made of them is written after them.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
@@ -243,23 +244,24 @@ def _swap_project(pages: PageStore, name: str, make: Callable[[Page | None], byt
 
 def _swap_root(pages: PageStore, *, added: Collection[str] = (), dropped: Collection[str] = ()) -> bool:
     """Puts projects on the pages of all projects, or takes them off; nobody else's page is read for it."""
-    kept: tuple[str, ...] = ()
+    touched = frozenset((*added, *dropped))
 
     def make(page: Page | None) -> bytes | None:
-        nonlocal kept
-        kept = names_of(page)
-        names = (set(kept) | set(added)) - set(dropped)
-        return None if names == set(kept) and page is not None else simple.root_json(names)
-
-    changed = _swap(pages, ROOT_JSON, simple.JSON_TYPE, make)
+        names = list(names_of(page))
+        for name in touched:
+            place = bisect_left(names, name)
+            if name in dropped and names[place : place + 1] == [name]:
+                del names[place]
+            elif name in added and names[place : place + 1] != [name]:
+                names.insert(place, name)
+        return simple.root_json(names)
 
     def render(page: Page | None) -> bytes | None:
-        if page is not None and all(
-            (simple.root_link(name) in page.data) is (name in added) for name in (*added, *dropped)
-        ):
-            return None
-        return simple.root_html(names_of(pages.page(ROOT_JSON)))
+        # read after the page that this replaces: who changes the JSON later renders later
+        names = names_of(pages.page(ROOT_JSON))
+        return simple.root_html(names) if page is None else simple.changed_root_html(page.data, names, touched)
 
+    changed = _swap(pages, ROOT_JSON, simple.JSON_TYPE, make)
     return _swap(pages, ROOT_HTML, _HTML, render) or changed
 
 

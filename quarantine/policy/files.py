@@ -22,6 +22,7 @@ __all__ = [
     "ListFile",
     "Mode",
     "PolicyFile",
+    "ProjectFile",
     "PublisherFile",
     "ReservedFile",
     "Rules",
@@ -94,6 +95,15 @@ class IgnoreFile(_Shape, frozen=True, kw_only=True):
     owner: _Text
     expires: Annotated[date, Meta(description="without effect from the start of this day (UTC)")]
     stages: Annotated[tuple[str, ...] | None, Meta(description="the stages it holds in; all when left out")] = None
+
+
+class ProjectFile(_Shape, frozen=True, kw_only=True):
+    """A project that has exceptions, and the repository that alone may say that it is this project in CI."""
+
+    name: Annotated[str, Meta(description="the project, as verdicts and exceptions call it")]
+    repository: Annotated[
+        str, Meta(min_length=1, max_length=512, description="OWNER/NAME as the CI system's verified tokens name it")
+    ]
 
 
 class Threshold(_Shape, frozen=True, kw_only=True):
@@ -202,6 +212,9 @@ class PolicyFile(_Shape, frozen=True, kw_only=True):
     rules: Annotated[Rules, Meta(description="what holds in every stage")] = Rules()
     stages: Annotated[Mapping[str, Rules], Meta(description="stage -> what differs there", min_length=1)]
     ignores: tuple[IgnoreFile, ...] = ()
+    projects: Annotated[
+        tuple[ProjectFile, ...], Meta(description="which repository is which project, by what CI proves")
+    ] = ()
 
 
 # --- the lists --------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ MAY_BE_HARMLESS = ("--all-releases", "--no-index", "--pre", "--use-feature")
 """Options that add no place to install from, weaken no check and make no installer run a package's code."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CREDENTIALS = re.compile(r"azure|env:[A-Za-z_][A-Za-z0-9_]*")
 _AZUREML_REGISTRY = re.compile(r"azureml://registries/[a-z0-9][a-z0-9_-]{1,32}")
 _FLAW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{3,127}")
@@ -111,6 +112,7 @@ def _policy(
         default_stages=_default_stages(document, file, problems),
         rules=_stages(document, file, problems),
         as_of=now,
+        projects=_projects(document, file, problems),
     )
 
 
@@ -249,6 +251,21 @@ def _reserved(document: Document, file: PolicyFile, problems: Problems) -> tuple
         problems.once(document, path, seen, (ecosystem, pattern), f"{pattern} under reserved")
         reserved.append(Reserved(ecosystem=ecosystem, pattern=pattern, upstream=item.upstream, reason=item.reason))
     return tuple(reserved)
+
+
+def _projects(document: Document, file: PolicyFile, problems: Problems) -> dict[str, str]:
+    """The project of each repository; a project may have several."""
+    seen: dict[Hashable, Path] = {}
+    found: dict[str, str] = {}
+    for index, item in enumerate(file.projects):
+        path: Path = ("projects", index)
+        if _PROJECT.fullmatch(item.name) is None:
+            message = f"{item.name!a} is not a project name: expected up to 64 of A-Z a-z 0-9 . _ -"
+            problems.add(document, (*path, "name"), message)
+        key = item.repository.lower()
+        problems.once(document, (*path, "repository"), seen, key, f"repository {item.repository!a}")
+        found[key] = item.name
+    return found
 
 
 # --- stages and ignores -----------------------------------------------------------------------------------------------

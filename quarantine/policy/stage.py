@@ -72,7 +72,8 @@ class Ignore(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The policy in force. `sha256` covers the bytes of all its files; `upstreams` stand in order of ownership.
 
-    `as_of` is the instant at which it was read, by which expired entries are told when nobody names another.
+    `as_of` is the instant at which it was read, by which expired entries are told when nobody names another. `projects`
+    are projects by the repository, in small letters, that proves in CI to be theirs.
     """
 
     sha256: str
@@ -87,6 +88,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     default_stages: Mapping[str, str]
     rules: Mapping[str, Rules]
     as_of: datetime | None
+    projects: Mapping[str, str] = {}
 
     def upstream(self, name: str) -> Upstream | None:
         """The upstream of that name."""
@@ -115,6 +117,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """The deny entries that speak of the name, from every list of the ecosystem, expired ones too."""
         index = self.deny.get(ecosystem)
         return () if index is None else index.of(_key(name))
+
+    def project_of(self, repository: str, claimed: str) -> str:
+        """The project that a repository is, by the verified word of its CI system; `claimed` is what its files say.
+
+        UsageError for a repository that calls itself a project of others. One that nobody listed is what it says.
+        """
+        known = self.projects.get(repository.lower())
+        if known is not None:
+            return known
+        theirs = sorted(place for place, project in self.projects.items() if project == claimed)
+        if theirs:
+            raise UsageError(
+                f"project {claimed} is {_one_of(tuple(theirs))} by the policy, and this runs in {repository!a}: give "
+                "`project:` another name, or have the curators list the repository under `projects`"
+            )
+        return claimed
 
     def default_stage(self, command: str) -> str:
         """The stage that a command judges by when nobody names one; UsageError where the policy names none for it."""

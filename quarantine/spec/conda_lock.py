@@ -13,6 +13,7 @@ from packaging.markers import Marker
 
 from quarantine.document import Document
 from quarantine.model import (
+    MIRRORED,
     Channel,
     CondaSection,
     Digest,
@@ -243,7 +244,7 @@ def _reference(entry: Entry) -> Reference | None:
         return Reference(kind=ReferenceKind.VCS, text=redact(entry.url))
     if entry.source is not None:
         return Reference(kind=ReferenceKind.URL, text=redact(entry.source.url))
-    if "://" not in entry.url or entry.url.lower().startswith("file:"):
+    if ("://" not in entry.url and not entry.url.startswith(MIRRORED)) or entry.url.lower().startswith("file:"):
         return Reference(kind=ReferenceKind.PATH, text=redact(entry.url))
     return None
 
@@ -282,5 +283,10 @@ def check_url(url: str, tell: _Tell) -> None:
         tell(f"the url {quote(url)} holds more than a plain address: conda-lock expands variables in it")
     elif "?" in url or "#" in url:
         tell(f"the url {quote(url)} has a query or a fragment: expected the plain address of a file")
-    elif parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
+    elif (
+        parts.scheme != "https"
+        and not (parts.scheme == "http" and host in _LOOPBACK)
+        # nobody is asked by such a URL: what is the mirror's comes by its digest
+        and not url.startswith(MIRRORED)
+    ):
         tell(f"the url {quote(url)} is not https")

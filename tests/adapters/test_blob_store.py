@@ -11,8 +11,8 @@ import pytest
 from azurite import Azurite
 from lossy_proxy import lossy_proxy
 
-from quarantine.adapters.blob_store import BlobStore
-from quarantine.errors import ConfigError, ConflictError, UpstreamError
+from quarantine.adapters.blob_store import BLOCK_BYTES, BlobStore
+from quarantine.errors import ConfigError, ConflictError, IntegrityError, UpstreamError
 from quarantine.io.azure import BlobAccount, account_of_connection, account_of_url
 from quarantine.model import Digest
 
@@ -101,14 +101,14 @@ def test_a_page_keeps_its_content_type(account: BlobAccount) -> None:
 
 def test_nothing_is_readable_before_it_was_checked(account: BlobAccount) -> None:
     """Blocks that were staged for other bytes are no blob."""
-    store = BlobStore(account, max_single_put_bytes=0)
-    with contextlib.suppress(Exception):
-        store.put_file("files", WHEEL, 5, BytesIO(b"whee1"))
+    data = b"x" * (BLOCK_BYTES + 1)
+    with pytest.raises(IntegrityError, match="nothing was stored"):
+        BlobStore(account, max_single_put_bytes=0).put_file("files", WHEEL, len(data), BytesIO(data))
 
     container = account.plain("files")
     assert list(container.list_blobs()) == []
     uncommitted = container.get_blob_client(f"sha256/{WHEEL.hex}").get_block_list("uncommitted")[1]
-    assert [block.size for block in uncommitted] == []
+    assert [block.size for block in uncommitted] == [BLOCK_BYTES]
 
 
 def test_other_blobs_are_not_listed(account: BlobAccount) -> None:
@@ -169,7 +169,7 @@ def test_a_signature_is_never_repeated() -> None:
     assert "canary" not in f"{account!r} {vars(account)} {account.url}"
 
 
-@pytest.mark.parametrize("text", ["", "canary", "AccountName=a;AccountKey=canary", "BlobEndpoint=;AccountKey=canary"])
+@pytest.mark.parametrize("text", ["", "canary", "AccountName=a", "BlobEndpoint=;AccountKey=canary"])
 def test_what_is_no_connection_string_is_refused(text: str) -> None:
     """The variable is named, and nothing of what is in it."""
     with pytest.raises(ConfigError) as caught:
@@ -190,6 +190,18 @@ def test_a_connection_without_encryption_stays_on_this_machine() -> None:
     assert str(caught.value) == (
         "the connection string in STORE speaks to blobs.example.org without encryption: expected https (http on this "
         "machine's loopback only)"
+    )
+
+
+def test_a_key_that_is_none_is_said_to_be_none() -> None:
+    """What can't sign asks nobody."""
+    account = account_of_connection("AccountName=a;AccountKey=canary-", variable="STORE")
+
+    with pytest.raises(UpstreamError) as caught:
+        BlobStore(account).page("x")
+    assert str(caught.value) == (
+        "the page x can't be read in https://a.blob.core.windows.net/pages: its account key is not one: look at the "
+        "connection string"
     )
 
 

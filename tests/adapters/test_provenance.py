@@ -111,9 +111,9 @@ def test_only_what_is_expected_and_verifies_counts(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"nothing", "its provenance object can't be read: JSON is malformed: invalid character (byte 1)"),
+        (b"nothing", "its provenance object can't be read: JSON is malformed: invalid character (byte 4)"),
         (b"[]", "its provenance object can't be read: Expected `object`, got `array`"),
-        (b"[" * 100_000, "its provenance object can't be read: maximum recursion depth exceeded"),
+        (b'{"x":' + b"[" * 100_000, "its provenance object can't be read: "),
         (b" " * (1024 * 1024 + 1), "its provenance object has 1048577 bytes, at most 1048576 are read"),
     ],
 )
@@ -129,7 +129,6 @@ def test_what_is_no_provenance_object_fails(data: bytes, message: str) -> None:
     [
         (Provenance(Limits(seconds=0.01)), f"{Path(sys.executable).name} was stopped: not done within 0.01 s"),
         (Provenance(Limits(cpu_seconds=0)), "it was killed"),
-        (Provenance(worker="json.tool"), "no readable answer"),
     ],
 )
 def test_a_child_that_gives_no_answer_has_verified_nothing(adapter: Provenance, why: str) -> None:
@@ -137,6 +136,16 @@ def test_a_child_that_gives_no_answer_has_verified_nothing(adapter: Provenance, 
     assert verified(provenance(forged()), ACME, adapter) == (
         "unknown",
         f"{NAME}: its attestations could not be verified: {why}",
+    )
+
+
+def test_an_answer_that_cannot_be_read_has_verified_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child read hostile certificates: its word is parsed strictly."""
+    monkeypatch.setattr("quarantine.io.confine._BOOT", "import sys; sys.stdin.read(); print('verified')")
+
+    assert verified(provenance(forged()), ACME) == (
+        "unknown",
+        f"{NAME}: its attestations could not be verified: no readable answer",
     )
 
 

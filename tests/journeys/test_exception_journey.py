@@ -177,12 +177,7 @@ def test_an_exception_from_its_denial_to_its_end(company: Company, channel: Cond
     assert company.run("pipeline", "exception", "process").out == "nothing was due\n"
     company.run("pipeline", "mirror", "verify")
 
-    # installed through the mirror by real pip, uv and py-rattler
-    with company.served() as origin:
-        assert "Successfully installed fetcher-1.0" in _pip(tmp_path, "by-pip", origin)
-        assert "fetcher==1.0" in _uv(tmp_path, "by-uv", origin)
-        assert _rattler(tmp_path, f"{origin}/conda") == ["carrier 1.0"]
-        assert (tmp_path / "prefix/site-packages/carrier/__init__.py").is_file()
+    _install(company, tmp_path)
 
     # allowed for this project and no other
     allowed = company.check("requirements.txt", 0)
@@ -199,17 +194,7 @@ def test_an_exception_from_its_denial_to_its_end(company: Company, channel: Cond
     assert locked.status == 0
     company.run("ann", "mirror", "fetch", "--lock", "pylock.toml", "--to", "wheels", "--stage", "development")
     assert "Successfully installed fetcher-1.0 helper-3.0" in _pip_from(home.folder / "wheels", tmp_path)
-
-    # revoked: denied at once, also by the old lock, and gone from the mirror
-    company.run("carol", "exception", "revoke", case.id[:12], "--reason", "exploited in the wild")
-    assert "exception" in company.check("requirements.txt", 1).rules("fetcher")
-    assert "exception" in company.check("pylock.toml", 1).rules("fetcher")
-    with company.served() as origin:
-        assert "No matching distribution found for fetcher==1.0" in _pip(tmp_path, "after", origin, status=1)
-    company.run("pipeline", "exception", "process")
-    company.run("pipeline", "mirror", "verify")
-    assert company.run("pipeline", "exception", "process").out == "nothing was due\n"
-    assert company.run("ann", "audit", "verify").status == 0
+    _revoke(company, case, tmp_path)
 
 
 def _approve_own(company: Company, case: ExceptionCase) -> None:
@@ -234,6 +219,28 @@ def _approve_own(company: Company, case: ExceptionCase) -> None:
     assert company.state().cases[case.id].rulings == ()
     own = replace(forged, id="0193575d-7c00-7000-8000-000000000002", by=case.request.requester)
     company.append_raw("log-decisions/decisions-2026-11", case, own)
+
+
+def _install(company: Company, tmp_path: Path) -> None:
+    """Real pip, uv and py-rattler install what the mirror serves."""
+    with company.served() as origin:
+        assert "Successfully installed fetcher-1.0" in _pip(tmp_path, "by-pip", origin)
+        assert "fetcher==1.0" in _uv(tmp_path, "by-uv", origin)
+        assert _rattler(tmp_path, f"{origin}/conda") == ["carrier 1.0"]
+        assert (tmp_path / "prefix/site-packages/carrier/__init__.py").is_file()
+
+
+def _revoke(company: Company, case: ExceptionCase, tmp_path: Path) -> None:
+    """Denied at once, also by the old lock, and gone from the mirror."""
+    company.run("carol", "exception", "revoke", case.id[:12], "--reason", "exploited in the wild")
+    assert "exception" in company.check("requirements.txt", 1).rules("fetcher")
+    assert "exception" in company.check("pylock.toml", 1).rules("fetcher")
+    with company.served() as origin:
+        assert "No matching distribution found for fetcher==1.0" in _pip(tmp_path, "after", origin, status=1)
+    company.run("pipeline", "exception", "process")
+    company.run("pipeline", "mirror", "verify")
+    assert company.run("pipeline", "exception", "process").out == "nothing was due\n"
+    assert company.run("ann", "audit", "verify").status == 0
 
 
 def _publish_policy(company: Company) -> None:

@@ -164,6 +164,50 @@ def test_a_wheel_that_a_curator_built_of_a_source_only_package_resolves_and_lock
     assert (other.status, other.rules("core")) == (1, ["source-only"])
 
 
+def test_a_lock_stays_good_when_its_owner_takes_the_file_away(home: House) -> None:
+    """What was let in is the mirror's from then on; a lock that sends an installer to a third place is still refused."""
+    home.index.add("core", "2.0")
+    served = home.index.add("core", "1.0")
+    home.advise(HARMLESS)
+    home.write("requirements.txt", "core==1.0\n")
+    locked = home.check("requirements.txt", "--lock", "pylock.toml", "--stage", "development")
+    lock = (home.folder / "pylock.toml").read_text()
+    home.write("pylock.evil.toml", lock.replace(home.index.origin, "https://evil.example"))
+    home.index.projects["core"].remove(served)
+    later = NOW + timedelta(hours=1)
+    gone = home.check("pylock.toml", now=later)
+    LetIn(home=home, files=(python_file(served, "core", "1.0"),)).approved(served)
+
+    ran, evil = home.check("pylock.toml", now=later), home.check("pylock.evil.toml", now=later)
+
+    assert [one.status for one in (locked, gone, ran, evil)] == [0, 1, 0, 1]
+    assert (gone.rules("core"), evil.rules("core")) == (["integrity"], ["integrity"])
+
+
+def test_an_attached_wheel_beside_conda_packages_is_locked_with_them(home: House, tmp_path: Path) -> None:
+    """A conda lock names it, too, and is allowed with it."""
+    sdist = home.index.add_sdist("core", "1.0")
+    built = wheel_of("core", "1.0")
+    source = python_file(sdist, "core", "1.0")
+    with CondaChannel(folder=tmp_path / "channel", name="acme") as channel:
+        channel.add("python", "3.11.9", build="h1", subdir="linux-64")
+        channel.add("pip", "24.0", depends=["python"], files=distribution("pip", "24.0"))
+        channel.index()
+        home.channels = {"acme": channel.url}
+        home.advise(HARMLESS)
+        case = LetIn(home=home, files=(source,))
+        case.attach(source, python_file(built, "core", "1.0"))
+        case.approved(built)
+        home.write(
+            "environment.yml", "channels: [acme, nodefaults]\ndependencies:\n- python\n- pip\n- pip:\n  - core\n"
+        )
+        locked = home.check("environment.yml", "--lock", "conda-lock.yml", "--stage", "development")
+        again = home.check("conda-lock.yml")
+
+    assert (locked.status, again.status) == (0, 0), locked.err + again.err
+    assert again.item("core")["exception"] == case.request.id
+
+
 def test_the_mirror_owns_a_name_that_nobody_has(home: House) -> None:
     """It is the mirror's only for as long as no upstream has the name."""
     home.advise(HARMLESS)

@@ -54,6 +54,20 @@ def test_without_a_file_the_embedded_default_holds(tmp_path: Path) -> None:
     assert len(settings.targets) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "central"),
+    [
+        ("", False),
+        ("policy: central\n", True),
+        ("store: {account: 'https://demo.blob.core.windows.net'}\n", True),
+    ],
+)
+def test_who_judges(tmp_path: Path, text: str, central: bool) -> None:
+    """With a store that others share it is never the folder beside the code; it needn't be elsewhere."""
+    file = _write(tmp_path, f"version: 1\nproject: demo\n{text}")
+    assert load_settings(file, EMPTY, tmp_path).central_policy == central
+
+
 def test_the_nearest_file_upward_is_found(tmp_path: Path) -> None:
     """A configuration above the working directory is in force there."""
     file = _write(tmp_path, "version: 1\nproject: demo\n")
