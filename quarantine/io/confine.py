@@ -1,7 +1,8 @@
 """A child process for bytes that nobody trusts: no network, little memory and time, nothing to write to, no environment.
 
 The parent starts it with `ask`; the child's first act is `confine`. Whoever takes over the child through a flaw in a
-decompressor or a parser has what it has: bytes that it was given, and a pipe to answer on. What it answers is hostile.
+decompressor or a parser can still read what this user can read, but has nowhere to send it to except the answer, which
+is hostile.
 """
 
 import importlib.util

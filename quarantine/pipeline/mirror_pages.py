@@ -245,6 +245,7 @@ def _swap_project(pages: PageStore, name: str, make: Callable[[Page | None], byt
 def _swap_root(pages: PageStore, *, added: Collection[str] = (), dropped: Collection[str] = ()) -> bool:
     """Puts projects on the pages of all projects, or takes them off; nobody else's page is read for it."""
     touched = frozenset((*added, *dropped))
+    known: dict[bytes, list[str]] = {}
 
     def make(page: Page | None) -> bytes | None:
         names = list(names_of(page))
@@ -254,11 +255,14 @@ def _swap_root(pages: PageStore, *, added: Collection[str] = (), dropped: Collec
                 del names[place]
             elif name in added and names[place : place + 1] != [name]:
                 names.insert(place, name)
-        return simple.root_json(names)
+        data = simple.root_json(names)
+        known[data] = names
+        return data
 
     def render(page: Page | None) -> bytes | None:
         # read after the page that this replaces: who changes the JSON later renders later
-        names = names_of(pages.page(ROOT_JSON))
+        there = pages.page(ROOT_JSON)
+        names = () if there is None else known.get(there.data) or names_of(there)
         return simple.root_html(names) if page is None else simple.changed_root_html(page.data, names, touched)
 
     changed = _swap(pages, ROOT_JSON, simple.JSON_TYPE, make)

@@ -169,7 +169,8 @@ def reserved_name(case: Case) -> Outcome:
     found = f"is from {case.item.upstream}" if case.located else "is not there"
     message = (
         f"{name} is reserved for {reserved.upstream} ({reserved.pattern}: {reserved.reason}) but {found}: "
-        f"publish it in {reserved.upstream}, or rename what is not yours"
+        f"{'file an exception for your own' if reserved.upstream == MIRROR else f'publish it in {reserved.upstream}'}, "
+        "or rename what is not yours"
     )
     return failed(rule, message, **evidence)
 

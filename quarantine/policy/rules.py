@@ -26,7 +26,7 @@ _NO_GRANTS = Grants()
 
 def _exception(case: Case) -> Outcome:
     """What exceptions say of it: nothing that was revoked or suspended comes in by another door."""
-    return exception_rule(case.item, case.grants or _NO_GRANTS, case.now)
+    return exception_rule(case.item, _NO_GRANTS if case.grants is None else case.grants, case.now)
 
 
 RULES: tuple[tuple[str, Callable[[Case], Outcome]], ...] = (

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from quarantine.config import Secret, Settings, find_config, load_settings, read_environment, schema, shipped
+from quarantine.config import (
+    RemoteStore,
+    Secret,
+    Settings,
+    find_config,
+    load_settings,
+    read_environment,
+    schema,
+    shipped,
+)
 from quarantine.errors import ConfigError
 from quarantine.model import Target
 
@@ -158,6 +167,84 @@ def test_where_evidence_comes_from_is_in_the_digest(tmp_path: Path) -> None:
     assert both.registries == {"a.example.org": "https://m.example.org", "127.0.0.1:5000": "http://127.0.0.1:5001"}
     assert both.sha256 == settings(second, first).sha256
     assert both.sha256 != settings(first).sha256
+
+
+@pytest.mark.parametrize(
+    ("text", "remote"),
+    [
+        (
+            "{account: 'https://contoso.blob.core.windows.net', prefix: ml-}",
+            RemoteStore(account="https://contoso.blob.core.windows.net", prefix="ml-"),
+        ),
+        ("{account: 'http://127.0.0.1:10000/a'}", RemoteStore(account="http://127.0.0.1:10000/a")),
+        ("{connection: 'env:STORE_1'}", RemoteStore(connection="env:STORE_1")),
+    ],
+)
+def test_a_store_may_be_an_account(tmp_path: Path, text: str, remote: RemoteStore) -> None:
+    """What is local is then beside the configuration; which account it is is part of the digest."""
+    local = load_settings(_write(tmp_path, "version: 1\nproject: x\n"), EMPTY, tmp_path)
+    settings = load_settings(_write(tmp_path, f"version: 1\nproject: x\nstore: {text}\n"), EMPTY, tmp_path)
+
+    assert settings.remote_store == remote
+    assert settings.database == tmp_path / ".quarantine" / "advisories.sqlite"
+    assert local.remote_store is None
+    assert settings.sha256 != local.sha256
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{prefix: ml-}", "3:1: expected one of account (a URL) and connection (env:NAME)"),
+        (
+            "{account: 'https://a.example.org', connection: 'env:X'}",
+            "3:1: expected one of account (a URL) and connection (env:NAME)",
+        ),
+        (
+            "{account: 'http://a.example.org'}",
+            "3:9: http://a.example.org isn't encrypted: expected https (http on this machine's loopback only)",
+        ),
+        (
+            "{account: 'https://a.example.org?sig=geheim'}",
+            "3:9: a store's URL has no user, password, query or fragment",
+        ),
+        ("{account: contoso}", "3:9: not a URL: expected one like https://NAME.blob.core.windows.net"),
+        (
+            "{connection: 'AccountKey=geheim'}",
+            "3:9: connection says which variable holds the connection string, not what it is: expected env:NAME",
+        ),
+        (
+            "{connection: 'env:X', prefix: Ml--}",
+            "3:30: 'Ml--' begins no container's name: expected up to 24 of a-z 0-9 and single '-', like ml-",
+        ),
+        ("{connection: 'env:X', key: geheim}", "3:1: object contains unknown field `key` (store)"),
+    ],
+)
+def test_a_wrong_store_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """With its place, what is expected, and no secret."""
+    file = _write(tmp_path, f"version: 1\nproject: x\nstore: {text}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, EMPTY, tmp_path)
+
+    assert str(caught.value) == f"{file}:{message}"
+
+
+def test_where_the_store_is_is_in_the_digest(tmp_path: Path) -> None:
+    """Another account, another prefix and another variable are another configuration."""
+    texts = [
+        "{account: 'https://a.blob.core.windows.net'}",
+        "{account: 'https://b.blob.core.windows.net'}",
+        "{account: 'https://a.blob.core.windows.net', prefix: ml-}",
+        "{connection: 'env:A'}",
+        "{connection: 'env:B'}",
+        "elsewhere",
+    ]
+    digests = {
+        load_settings(_write(tmp_path, f"version: 1\nproject: x\nstore: {text}\n"), EMPTY, tmp_path).sha256
+        for text in texts
+    }
+
+    assert len(digests) == len(texts)
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from cases import file
 from msgspec.structs import replace
-from policy_samples import LINUX, NOW, PRODUCTION, SNAPSHOT, conda, flaw, image, item, wheel
+from policy_samples import LINUX, NOW, POLICY, PRODUCTION, SNAPSHOT, conda, flaw, image, item, policy, wheel
 
 from quarantine.exceptions import MIRROR, Grant, Grants
 from quarantine.model import MIRRORED, Digest, Finding, Item, Outcome, OutcomeKind, Verdict
@@ -199,6 +199,26 @@ def test_the_mirrors_own_names_pass_only_by_an_exception() -> None:
                 "it: lock it so that only those count that one is for, or file an exception"
             ),
         )
+
+
+def test_a_name_kept_to_the_mirror_comes_in_by_an_exception_alone() -> None:
+    """Nobody publishes to the mirror, so the way out is another one."""
+    kept = policy(POLICY.replace("reserved:\n", "reserved:\n  - {name: demo, upstream: mirror, reason: ours}\n"))
+    said = []
+    for of in (item(), item(upstream=MIRROR)):
+        evidence = Evidence(item=of, findings=(), grants=live(grant()))
+        outcomes_ = judge(kept.stage("production"), evidence, SNAPSHOT, NOW)
+        said += [(o.kind, o.message) for o in outcomes_ if o.rule == "reserved-name"]
+    assert said == [
+        (
+            OutcomeKind.FAIL,
+            (
+                "demo is reserved for mirror (demo: ours) but is from pypi: file an exception for your own, "
+                "or rename what is not yours"
+            ),
+        ),
+        (OutcomeKind.PASS, "demo is reserved for mirror, where it is from"),
+    ]
 
 
 def test_bytes_that_were_let_in_once_are_named_with_what_became_of_it() -> None:
