@@ -58,6 +58,8 @@ stages:
   production: {}
 """
 
+TOOL_INDEX = '{"name": "tool", "version": "1", "build": "0", "build_number": 0, "depends": [], "subdir": "linux-64"}'
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bytes:
@@ -71,6 +73,12 @@ class Bytes:
     def file(self) -> ExceptionFile:
         """What it is."""
         return self.found.file
+
+    def of(self, data: bytes, filename: str = "") -> "Bytes":
+        """The same with other bytes, and another name where one is given."""
+        name = filename or self.file.filename
+        file = replace(self.file, filename=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        return Bytes(data=data, found=replace(self.found, file=file), metadata=self.metadata)
 
 
 def wheel(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from errno import ENOSPC
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,19 +94,22 @@ def conda(package: CondaPackage, upstream: str = "forge") -> ExceptionFile:
 class FakeSource:
     """A `FileSource` that has these bytes by the digest under which they are listed, and holds them to it.
 
-    `down` is the name of a file that can't be had.
+    `down` is the name of a file that can't be had; once `full`, this machine's disk is.
     """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     attested: dict[str, bytes] = field(default_factory=dict)
     fetched: list[tuple[str, str]] = field(default_factory=list)
     down: str = ""
+    full: bool = False
 
     def fetch(self, upstream: str, file: PackageFile, to: BinaryIO, max_bytes: int, tell: Tell) -> int:
         """The bytes, as far as they are those of the digest."""
         assert file.digest is not None
         if file.filename == self.down:
             raise UpstreamError(f"{upstream} answered 503 for {file.filename}")
+        if self.full:
+            raise OSError(ENOSPC, "No space left on device")
         self.fetched.append((upstream, file.filename))
         data = self.blobs[file.digest.hex]
         to.write(data)
@@ -122,13 +126,17 @@ class FakeSource:
 
 @dataclass
 class FakeInspector:
-    """An `Inspector` that finds nothing wrong but what `instead` says of a file, by its name. `metadata` is by file name."""
+    """An `Inspector` that finds nothing wrong but what `instead` says of a file, by its name. `metadata` is by file name.
+
+    Once `swapped`, it says that it looked into other bytes.
+    """
 
     metadata: dict[str, bytes] = field(default_factory=dict)
     holds: dict[str, tuple[str, ...]] = field(default_factory=dict)
     licences: dict[str, Licences] = field(default_factory=dict)
     instead: dict[str, Outcome] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
+    swapped: bool = False
 
     def inspect(self, path: Path, file: ExceptionFile, tell: Tell) -> Inspection:
         """Each check passed, but for what was said otherwise."""
@@ -140,7 +148,7 @@ class FakeInspector:
         lines = [] if metadata is None else metadata.decode().splitlines()
         return Inspection(
             filename=file.filename,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256="0" * 64 if self.swapped else hashlib.sha256(data).hexdigest(),
             size=len(data),
             outcomes=tuple(other if other is not None and other.rule == one.rule else one for one in found),
             metadata=metadata,

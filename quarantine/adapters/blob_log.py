@@ -19,19 +19,30 @@ Who may only add can't seal. Then a full segment stays open, and it is the write
 A last line without its newline was left by no append: nothing is written after it.
 """
 
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from quarantine.audit.chain import Head, Place, Tail, extend, head_of
-from quarantine.audit.record import MAX_RECORD_BYTES, Draft, Entry, parse_entry, parse_stream
+from quarantine.audit.chain import Head, Place, Tail, extend
+from quarantine.audit.record import Draft, Entry, parse_entry, parse_stream
 from quarantine.audit.resume import Part, needed, resume, start_of
 from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.io.append_blobs import (
+    Attempt,
+    BlobSegment,
+    final_size,
+    folder_of,
+    landed,
+    last_line,
+    make_segment,
+    read_bytes,
+    read_lines,
+    seal_segment,
+    segments,
+    stream_head,
+)
 from quarantine.io.azure import (
     ADD,
     READ,
@@ -40,7 +51,6 @@ from quarantine.io.azure import (
     code_of,
     explain,
     is_transient,
-    read_range,
     status_of,
     why,
 )
@@ -60,31 +70,10 @@ PATIENCE_SECONDS = 120.0
 WRITERS = ("log-checks", "log-decisions", "log-publish", "log-requests")
 """Where a log is looked for by whoever may not list an account's containers."""
 
-_SEGMENT = re.compile(r"([0-9]{8,16})\.jsonl")
-# an append that came too late, or to a segment that takes no more
+# a segment takes no more
 _CLOSED = frozenset({"BlobIsSealed", "BlockCountExceedsLimit"})
+# or an append came too late
 _BEATEN = frozenset({"AppendPositionConditionNotMet", "ConditionNotMet"}) | _CLOSED
-
-
-class _Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """A blob of a stream: the number of the first entry that belongs into it, and how long it was when it was listed."""
-
-    first: int
-    size: int
-    sealed: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.first:08d}.jsonl"
-
-
-class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An append that was asked for: where, of which bytes, and what they prove once they are there."""
-
-    segment: str
-    position: int
-    data: bytes
-    receipts: tuple[Receipt, ...]
 
 
 class BlobLog:
@@ -158,22 +147,22 @@ class BlobLog:
         place's head. IntegrityError when the stream has less than the place says, or something else. UpstreamError.
         """
         with self._reading(stream) as container:
-            there = _segments(container, stream)
+            there = segments(container, stream)
             wanted = needed(after, [segment.first for segment in there])
             parts: list[Part] = []
             for segment in there[len(there) - len(wanted) :]:
-                size = segment.size if segment == there[-1] else _final_size(container, stream, segment)
+                size = segment.size if segment == there[-1] else final_size(container, stream, segment)
                 start = min(start_of(after), size) if segment.first == after.segment else 0
-                data = _read(container, f"{_folder(stream)}/{segment.name}", start, size)
+                data = read_bytes(container, f"{folder_of(stream)}/{segment.name}", start, size)
                 parts.append(Part(segment=segment.first, start=start, data=data))
             return resume(after, parts)
 
     def latest(self, stream: str) -> Entry | None:
         """The stream's last entry, read from its end alone; None for an empty one. UpstreamError, IntegrityError."""
         with self._reading(stream) as container:
-            for segment in reversed(_segments(container, stream)):
+            for segment in reversed(segments(container, stream)):
                 if segment.size:
-                    return parse_entry(_last_line(container, stream, segment, segment.size))
+                    return parse_entry(last_line(container, stream, segment, segment.size))
         return None
 
     def torn_bytes(self, stream: str) -> int:
@@ -198,18 +187,18 @@ class BlobLog:
 
         container = self._account.plain(_container(stream))
         backoff = Backoff(self._patience)
-        attempt: _Attempt | None = None
+        attempt: Attempt | None = None
         closed: frozenset[str] = frozenset()
         while True:
             try:
-                there = _segments(container, stream)  # (1)
+                there = segments(container, stream)  # (1)
                 # looked at after that, and not before: an append that arrives in between would count as somebody else's
-                if attempt is not None and _landed(container, stream, attempt):
+                if attempt is not None and landed(container, stream, attempt):
                     return attempt.receipts
                 following = self._prepared(container, stream, there, drafts, closed)  # (2)
                 if following is not None:
                     attempt = following
-                    blob = container.get_blob_client(f"{_folder(stream)}/{attempt.segment}")
+                    blob = container.get_blob_client(f"{folder_of(stream)}/{attempt.segment}")
                     blob.append_block(attempt.data, appendpos_condition=attempt.position)  # (3)
                     return attempt.receipts
             except IntegrityError as error:
@@ -226,25 +215,25 @@ class BlobLog:
         self,
         container: "ContainerClient",
         stream: str,
-        there: Sequence[_Segment],
+        there: Sequence[BlobSegment],
         drafts: Sequence[Draft],
         closed: frozenset[str],
-    ) -> _Attempt | None:
+    ) -> Attempt | None:
         """The append that comes next; None when others changed what it builds on. AzureError, IntegrityError."""
-        head = _head(container, stream, there)
+        head = stream_head(container, stream, there)
         count = 0 if head is None else head.seq + 1
         last = there[-1] if there else None
         sealed = last is not None and (last.sealed or last.name in closed)
         if last is not None and last.size and (sealed or count - last.first >= self._max_entries):
-            if not sealed and not _seal(container, stream, last):
+            if not sealed and not seal_segment(container, stream, last):
                 return None
             last = None
         if last is None:
-            last = _Segment(first=count, size=0, sealed=False)
-            if not _make(container, stream, last):
+            last = BlobSegment(first=count, size=0, sealed=False)
+            if not make_segment(container, stream, last):
                 return None
         chained = _chained(stream, head, drafts)
-        return _Attempt(
+        return Attempt(
             segment=last.name,
             position=last.size,
             data=b"".join(line for line, _ in chained),
@@ -286,10 +275,10 @@ class BlobLog:
     def _numbered(self, stream: str) -> Iterator[tuple[str, bytes]]:
         """The lines, each with its segment's name."""
         with self._reading(stream) as container:
-            there = _segments(container, stream)
+            there = segments(container, stream)
             for segment in there:
-                size = segment.size if segment == there[-1] else _final_size(container, stream, segment)
-                for line in _read_lines(container, f"{_folder(stream)}/{segment.name}", size):
+                size = segment.size if segment == there[-1] else final_size(container, stream, segment)
+                for line in read_lines(container, f"{folder_of(stream)}/{segment.name}", size):
                     yield segment.name, line
 
     @contextmanager
@@ -319,10 +308,6 @@ def _container(stream: str) -> str:
     return stream.partition("/")[0]
 
 
-def _folder(stream: str) -> str:
-    return stream.partition("/")[2]
-
-
 def _is_stream(text: str) -> bool:
     try:
         return parse_stream(text) == text
@@ -349,152 +334,3 @@ def _batches(sized: Sequence[tuple[int, Draft]], limit: int) -> Iterator[list[Dr
         total += length
     if batch:
         yield batch
-
-
-def _segments(container: "ContainerClient", stream: str) -> tuple[_Segment, ...]:
-    """The segments of a stream in their order; blobs of other names are none. AzureError, IntegrityError."""
-    from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415  # an extra
-
-    folder = f"{_folder(stream)}/"
-    found: list[_Segment] = []
-    try:
-        for blob in container.list_blobs(name_starts_with=folder):
-            match = _SEGMENT.fullmatch(str(blob.name).removeprefix(folder))
-            if match is None:
-                continue
-            if blob.blob_type != "AppendBlob":
-                raise IntegrityError(f"{blob.name} is no append blob: no append made it, stop and look who did")
-            sealed = bool(blob.is_append_blob_sealed)
-            found.append(_Segment(first=int(match[1]), size=int(blob.size), sealed=sealed))
-    except ResourceNotFoundError as error:
-        if code_of(error) != "ContainerNotFound":
-            raise
-    return tuple(sorted(found, key=lambda segment: segment.first))
-
-
-def _final_size(container: "ContainerClient", stream: str, segment: _Segment) -> int:
-    """How long a segment is that another one follows: it may have grown while the segments were listed."""
-    return int(container.get_blob_client(f"{_folder(stream)}/{segment.name}").get_blob_properties().size)
-
-
-def _head(container: "ContainerClient", stream: str, there: Sequence[_Segment]) -> Head | None:
-    """The last entry of the stream, None for an empty one. AzureError, IntegrityError."""
-    if not there:
-        return None
-    last = there[-1]
-    if last.size:
-        return head_of(_last_line(container, stream, last, last.size))
-    if len(there) == 1:
-        if last.first != 0:
-            raise IntegrityError(f"{last.name}: the segments before it are missing: stop and look")
-        return None
-    # its maker has not come to its first line yet, or never will
-    before = there[-2]
-    size = _final_size(container, stream, before)
-    head = head_of(_last_line(container, stream, before, size))
-    if head.seq + 1 != last.first:
-        raise IntegrityError(f"{last.name}: entry {head.seq} is the last one before it: stop and look")
-    return head
-
-
-def _make(container: "ContainerClient", stream: str, segment: _Segment) -> bool:
-    """Makes a segment's blob, False where it is there already. AzureError."""
-    from azure.core import MatchConditions  # noqa: PLC0415  # an extra
-    from azure.core.exceptions import AzureError  # noqa: PLC0415
-
-    try:
-        # without the condition this would empty a log that is there
-        container.get_blob_client(f"{_folder(stream)}/{segment.name}").create_append_blob(
-            match_condition=MatchConditions.IfMissing
-        )
-    except AzureError as error:
-        # UnauthorizedBlobOverwrite: who may only add blobs named one that is there
-        if code_of(error) in {"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"}:
-            return False
-        raise
-    return True
-
-
-def _seal(container: "ContainerClient", stream: str, segment: _Segment) -> bool:
-    """Closes a segment as it stands; False where it has grown meanwhile. AzureError.
-
-    Where that isn't ours to do, or the service can't, the segment stays open, and this is True all the same.
-    """
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra
-
-    try:
-        container.get_blob_client(f"{_folder(stream)}/{segment.name}").seal_append_blob(
-            appendpos_condition=segment.size
-        )
-    except AzureError as error:
-        if code_of(error) in {"AppendPositionConditionNotMet", "ConditionNotMet"}:
-            return False
-        if status_of(error) in {400, 403, 405, 501}:
-            return True
-        raise
-    return True
-
-
-# --- bytes ------------------------------------------------------------------------------------------------------------
-
-
-def _pieces(container: "ContainerClient", name: str, start: int, end: int) -> Iterator[bytes]:
-    """The bytes of a blob from `start` up to `end`, all of them. AzureError, IntegrityError when it is shorter."""
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra
-
-    blob = container.get_blob_client(name)
-    while start < end:
-        try:
-            piece = read_range(blob, start, end)
-        except AzureError as error:
-            if status_of(error) != 416:
-                raise
-            piece = b""
-        if not piece:
-            raise IntegrityError(f"{name} ends before byte {end}, where it ended before: it was cut off: stop and look")
-        start += len(piece)
-        yield piece
-
-
-def _read(container: "ContainerClient", name: str, start: int, end: int) -> bytes:
-    return b"".join(_pieces(container, name, start, end))
-
-
-def _landed(container: "ContainerClient", stream: str, attempt: _Attempt) -> bool:
-    """Whether the bytes of an append are where they were to be. AzureError when that can't be seen."""
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra
-
-    blob = container.get_blob_client(f"{_folder(stream)}/{attempt.segment}")
-    end = attempt.position + len(attempt.data)
-    try:
-        return read_range(blob, attempt.position, end) == attempt.data
-    except AzureError as error:
-        if status_of(error) == 416:  # it ends there
-            return False
-        raise
-
-
-def _last_line(container: "ContainerClient", stream: str, segment: _Segment, size: int) -> bytes:
-    """The last line of a segment, from its last bytes alone. IntegrityError when no append can have left it so."""
-    data = _read(container, f"{_folder(stream)}/{segment.name}", max(0, size - 2 * MAX_RECORD_BYTES), size)
-    if not data.endswith(b"\n"):
-        raise IntegrityError(f"{segment.name} ends within a line: no append leaves it so, stop and look who did")
-    line = data[data.rfind(b"\n", 0, -1) + 1 :]
-    seq = head_of(line).seq
-    if seq < segment.first:
-        raise IntegrityError(f"{segment.name}: its last line is entry {seq}, which belongs elsewhere: stop and look")
-    return line
-
-
-def _read_lines(container: "ContainerClient", name: str, size: int) -> Iterator[bytes]:
-    """The lines of a blob up to a size. AzureError, IntegrityError when it ends within one."""
-    rest = b""
-    for piece in _pieces(container, name, 0, size):
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            yield line + b"\n"
-        while len(rest) > MAX_RECORD_BYTES:
-            yield rest[: MAX_RECORD_BYTES + 1]
-            rest = rest[MAX_RECORD_BYTES + 1 :]
-    if rest:
-        raise IntegrityError(f"{name} ends within a line: no append leaves it so, stop and look who did")

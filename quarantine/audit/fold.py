@@ -143,11 +143,12 @@ def _with(case: ExceptionCase, event: Event) -> ExceptionCase:
 
 
 def _joined_steps(steps: tuple[Publication, ...], step: Publication) -> tuple[Publication, ...]:
-    """The steps with one more. A step of many files is written as several entries of one time: they are one step."""
-    for place, other in enumerate(steps):
-        if (other.kind, other.time) == (step.kind, step.time):
-            known = dict(zip(other.files, (*other.metadata, *("",) * len(other.files)), strict=False))
-            known |= dict(zip(step.files, (*step.metadata, *("",) * len(step.files)), strict=False))
-            whole = replace(other, files=tuple(known), metadata=tuple(known.values()))
-            return (*steps[:place], whole, *steps[place + 1 :])
-    return tuple(sorted((*steps, step), key=lambda step: step.time))
+    """The steps with one more. A step of many files is written as several entries of one time: together they are one step."""
+    place = sum(other.time <= step.time for other in steps)
+    before, after = steps[:place], steps[place:]
+    if before and (before[-1].kind, before[-1].time) == (step.kind, step.time):
+        known = dict(zip(before[-1].files, (*before[-1].metadata, *("",) * len(before[-1].files)), strict=False))
+        known |= dict(zip(step.files, (*step.metadata, *("",) * len(step.files)), strict=False))
+        whole = replace(before[-1], files=tuple(known), metadata=tuple(known.values()))
+        return (*before[:-1], whole, *after)
+    return (*before, step, *after)

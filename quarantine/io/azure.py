@@ -42,8 +42,8 @@ __all__ = [
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
-PATIENT_RETRIES = 3
-"""After about 0, 2 and 4 seconds."""
+PATIENT_RETRIES = 2
+"""After about 2 and 4 seconds."""
 MAX_RANGE_BYTES = 4 * 1024 * 1024
 """Well below the 32 MiB that the library fetches in one request."""
 READ = "Storage Blob Data Reader, or one with blobs/read,"

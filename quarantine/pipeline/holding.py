@@ -47,17 +47,22 @@ def hold(
     """
     with TemporaryDirectory(prefix="quarantine-held-") as folder:
         path = Path(folder) / file.filename
-        if store.size(HELD, file.digest) is not None:  # (1)
-            size = _taken(file, store, path, max_bytes)
-        elif listed is None:
-            raise IntegrityError(f"{file.filename}: {file.upstream} lists no file of this digest, and none is held")
-        else:  # (2)
-            tell(f"fetching {file.filename}")
-            with path.open("w+b") as stream:
-                size = source().fetch(file.upstream, listed, stream, max_bytes, tell)
-                stream.seek(0)
-                store.put_file(HELD, file.digest, size, stream)  # (3)
-        yield Held(path=path, size=size, md5=_md5(path))  # (4)
+        try:
+            if store.size(HELD, file.digest) is not None:  # (1)
+                size = _taken(file, store, path, max_bytes)
+            elif listed is None:
+                raise IntegrityError(f"{file.filename}: {file.upstream} lists no file of this digest, and none is held")
+            else:  # (2)
+                tell(f"fetching {file.filename}")
+                with path.open("w+b") as stream:
+                    size = source().fetch(file.upstream, listed, stream, max_bytes, tell)
+                    stream.seek(0)
+                    store.put_file(HELD, file.digest, size, stream)  # (3)
+            held = Held(path=path, size=size, md5=_md5(path))
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise UpstreamError(f"{file.filename} can't be kept on this machine to be looked into: {why}") from error
+        yield held  # (4)
 
 
 def _taken(file: ExceptionFile, store: ArtifactStore, path: Path, max_bytes: int) -> int:
@@ -75,10 +80,7 @@ def _taken(file: ExceptionFile, store: ArtifactStore, path: Path, max_bytes: int
 
 def _md5(path: Path) -> str:
     hashed = hashlib.md5(usedforsecurity=False)
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                hashed.update(chunk)
-    except OSError as error:
-        raise UpstreamError(f"{path.name} can't be read again: {(error.strerror or str(error)).lower()}") from error
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            hashed.update(chunk)
     return hashed.hexdigest()

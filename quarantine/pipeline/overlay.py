@@ -24,7 +24,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Overlay:
     """The wheels that exceptions let in and that the mirror has. `read` gives core metadata by digest, None where it isn't there.
 
-    `reserved` says which upstream alone may have a name.
+    `reserved` says which upstream alone may have a name. `let_in` are the digests of all files that exceptions let in,
+    wherever they are to be had.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Overlay:
         read: Callable[[Digest], bytes | None],
         reserved: Callable[[NormalizedName], str | None],
     ) -> None:
+        self.let_in = frozenset(() if grants is None else grants.live)
         self._read = read
         self._reserved = reserved
         self._known: dict[Digest, bytes | None] = {}
@@ -84,7 +86,9 @@ class Overlay:
                 metadata=text,
             )
             for grant, text, artifact in self._all
-            if artifact.fits(target)
+            # an older patch release than it asks for wouldn't take it; a newer machine than the target stands for might
+            if artifact.may_fit(target)
+            and (artifact.requires_python is None or f"{target.python}.0" in artifact.requires_python)
         )
 
     @cached_property

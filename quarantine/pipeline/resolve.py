@@ -157,7 +157,7 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
             if own.keys() - lifted.keys():
                 lifted = {**own, **lifted}
                 continue
-            partly = self._partly_let_in(answer, overlay, asked.target) if mode.refuse and not self.locks else ()
+            partly = self._partly_let_in(answer, asked.target) if mode.refuse and not self.locks else ()
             if partly:
                 overlay = tuple(file for file in overlay if (file.name, file.version) not in partly)
                 continue
@@ -179,17 +179,15 @@ class Resolve(msgspec.Struct, frozen=True, kw_only=True):
         page = self.pages.one(package.name) if package.upstream == MIRROR else None
         return package.upstream if page is None else page.upstream
 
-    def _partly_let_in(
-        self, resolution: Resolution, overlay: Iterable[OverlayFile], target: Target
-    ) -> frozenset[tuple[NormalizedName, Version]]:
+    def _partly_let_in(self, resolution: Resolution, target: Target) -> frozenset[tuple[NormalizedName, Version]]:
         """The versions taken for the sake of an approved file, of which an installer might take one that isn't approved."""
-        approved = {file.digest for file in overlay}
+        let_in = self.pages.overlay.let_in
         chosen = ((p.name, p.version, self.pages.one(p.name)) for p in resolution.packages if p.upstream == MIRROR)
         return frozenset(
             (name, version)
             for name, version, page in chosen
             if page is not None
-            and not all(file.digest in approved for file in page.of_version(version) if file.may_fit(target))
+            and not all(file.digest in let_in for file in page.of_version(version) if file.may_fit(target))
         )
 
     def _refused(self, resolution: Resolution, mode: _Mode, overlay: Iterable[OverlayFile]) -> Iterable[str]:

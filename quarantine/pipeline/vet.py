@@ -8,7 +8,7 @@ the evidence store, and what it comes to into the log.
 Evidence that can't be had leaves no dossier at all: then nothing is decided, and the next run tries again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -569,8 +569,3 @@ def _reconstructed(entry: DossierFile, targets: tuple[Target, ...]) -> Item:
         targets=targets,
         holds=tuple(Package(parse_name(name), parse_version(version)) for name, _, version in packages),
     )
-
-
-def dossiers(store: ArtifactStore, cases: Iterable[ExceptionCase]) -> Mapping[str, Dossier]:
-    """The newest dossier of every case that has one. UpstreamError, IntegrityError."""
-    return {case.id: _dossier(store, case.dossier) for case in cases if case.dossier is not None}

@@ -269,8 +269,10 @@ def test_a_file_without_an_exception_that_holds_is_refused_though_its_bytes_are_
     assert served.store.stored["files", OTHER.file.digest] == OTHER.data
     assert (refused.status, refused.body.decode()) == (
         403,
-        f"no exception of project demo in stage development holds for {OTHER.file.filename}: exception {exception[:12]} is "
-        "revoked (revoked on 2026-11-23 by bob (local, unverified): looked at)\n",
+        (
+            f"no exception of project demo in stage development holds for {OTHER.file.filename}: exception {exception[:12]} is "
+            "revoked (revoked on 2026-11-23 by bob (local, unverified): looked at)\n"
+        ),
     )
     assert served.told == [f"refused {served.file(OTHER)}: {refused.body.decode().strip()}"]
     assert served.get("/simple/other/").status == 404
@@ -279,7 +281,7 @@ def test_a_file_without_an_exception_that_holds_is_refused_though_its_bytes_are_
 def test_an_exception_ends_to_the_second(served: Served) -> None:
     """What was read of the log a second ago doesn't make it longer."""
     served.mirror.approve(OTHER, days=1)
-    served.mirror.publish(next(reversed(served.mirror.state().cases)))
+    served.mirror.publish(list(served.mirror.state().cases)[-1])
     served.now = NOW + timedelta(days=1) - timedelta(seconds=1)
     before = served.get(served.file(OTHER)).status
     served.now += timedelta(seconds=1)

@@ -17,7 +17,14 @@ from quarantine.errors import UpstreamError
 from quarantine.model import Digest, Ecosystem, Location, Package, Requirement, Target, parse_name, parse_version
 from quarantine.policy.files import Mode
 from quarantine.policy.stage import Upstream
-from quarantine.ports import Installed, Resolution, ResolutionFailed, ResolutionRequest, ResolvedPackage
+from quarantine.ports import (
+    Installed,
+    OverlayFile,
+    Resolution,
+    ResolutionFailed,
+    ResolutionRequest,
+    ResolvedPackage,
+)
 
 SECRET = "s3cr3t-canary"
 TARGET = Target("3.11", "linux-x86_64")
@@ -66,6 +73,7 @@ def request(
     target: Target = TARGET,
     constraints: tuple[str, ...] = (),
     installed: tuple[Installed, ...] = (),
+    overlay: tuple[OverlayFile, ...] = (),
 ) -> ResolutionRequest:
     asked = [
         Requirement(
@@ -76,7 +84,9 @@ def request(
         )
         for parsed in map(Pep508, lines)
     ]
-    return ResolutionRequest(requirements=tuple(asked), target=target, constraints=constraints, installed=installed)
+    return ResolutionRequest(
+        requirements=tuple(asked), target=target, constraints=constraints, installed=installed, overlay=overlay
+    )
 
 
 def there(name: str, version: str, metadata: bytes | None) -> Installed:
@@ -498,3 +508,64 @@ def test_installed_distribution_that_cannot_be_known(
     """What it requires, or which version it is, isn't guessed."""
     assert failure(make(), request("app", installed=tuple(installed))) == said
     assert server.asked == []
+
+
+# --- approved files ---------------------------------------------------------------------------------------------------
+
+
+def approved(name: str, version: str, metadata: bytes | None = None, tag: str = "py3-none-any") -> OverlayFile:
+    """A wheel that an exception lets in."""
+    return OverlayFile(
+        name=parse_name(name),
+        version=parse_version(version),
+        filename=f"{name}-{version}-{tag}.whl",
+        digest=Digest.sha256("1" * 64),
+        metadata=core_metadata(name, version) if metadata is None else metadata,
+    )
+
+
+def test_approved_files_do_not_fill_the_cache(server: IndexServer, make: Make, tmp_path: Path) -> None:
+    """They lie where they lay before; one that was damaged is written anew, and where that fails they lie elsewhere."""
+    server.add("lib", "1.0", requires=["core"])
+    asked = request("lib", overlay=(approved("core", "1.0+cu118"),))
+
+    def cached() -> set[Path]:
+        return set((tmp_path / "cache").rglob("*"))
+
+    make().resolve(asked, quiet)
+    before = cached()
+    assert versions(make().resolve(asked, quiet)) == {"core": "1.0+cu118", "lib": "1.0"}
+    assert cached() == before
+    (stub,) = (tmp_path / "cache").glob("overlay-1/*/*")
+    stub.write_bytes(b"damaged")
+    assert versions(make().resolve(asked, quiet)) == {"core": "1.0+cu118", "lib": "1.0"}
+    stub.unlink()
+    stub.mkdir()
+    assert versions(make().resolve(asked, quiet)) == {"core": "1.0+cu118", "lib": "1.0"}
+    assert stub.name == "core-1.0+cu118-py3-none-any.whl"
+
+
+def test_a_wheel_with_several_tags_is_read_by_its_name(make: Make) -> None:
+    """Its stub has the tags that the file has, and only what fits the target is taken."""
+    many = approved("core", "1.0", tag="cp311.cp312-abi3.cp311-manylinux_2_17_x86_64.manylinux2014_x86_64")
+    assert versions(make().resolve(request("core", overlay=(many,)), quiet)) == {"core": "1.0"}
+    windows = approved("core", "1.0", tag="cp311-cp311-win_amd64")
+    assert isinstance(make().resolve(request("core", overlay=(windows,)), quiet), ResolutionFailed)
+
+
+def test_hostile_metadata_of_an_approved_file_is_not_followed(make: Make, tmp_path: Path) -> None:
+    """What it requires by URL is not fetched: that is no requirement that a resolution could meet."""
+    canary = tmp_path / "evil-1.0-py3-none-any.whl"
+    canary.write_bytes(b"")
+    text = core_metadata("core", "1.0", requires=[f"evil @ {canary.as_uri()}"])
+    answer = make().resolve(request("core", overlay=(approved("core", "1.0", text),)), quiet)
+    assert answer == ResolutionFailed(
+        explanation="Failed to resolve dependencies for package `core==1.0`: Package `evil` was included as a URL "
+        "dependency. URL dependencies must be expressed as direct requirements or constraints."
+    )
+
+
+def test_metadata_of_an_approved_file_that_cant_be_read_is_no_answer(make: Make) -> None:
+    """What it requires isn't known then."""
+    said = failure(make(), request("core", overlay=(approved("core", "1.0", b"\x00"),)))
+    assert said == "core 1.0, which an exception lets in: not core metadata (no Name)"

@@ -4,6 +4,7 @@ import re
 import shutil
 from datetime import timedelta
 
+import pytest
 from house import NOW, House
 from let_in import BOB, LetIn, python_file
 from osv_records import before
@@ -197,6 +198,22 @@ def test_a_published_policy_whose_files_changed_stops_everything(home: House) ->
 
     assert (ran.status, ran.out) == (3, "")
     assert "stop and look who changed it" in ran.err
+
+
+@pytest.mark.parametrize("bundle", [b"", b"[]", b'{"policy.yaml": 1}', b'{"policy.yaml": "%%"}'])
+def test_a_bundle_that_is_none_stops_everything(home: House, bundle: bytes) -> None:
+    """What the entry names must be the files of a policy."""
+    published(home)
+    root = home.folder / ".quarantine"
+    digest = LocalStore(root).put("evidence", bundle)
+    wrong = PolicyPublished(time=NOW + timedelta(seconds=1), by=BOB, sha256="0" * 64, bundle=digest.hex, reason="x")
+    draft = policy_draft(wrong, "demo", new_id(NOW, b"1" * 10))
+    LocalLog(root / "log").append("log-decisions/decisions-2026-11", [draft])
+
+    ran = home.check("app.txt")
+
+    assert (ran.status, ran.out) == (3, "")
+    assert ran.err.startswith("error: the bundle of the published policy is none: ")
 
 
 def test_what_is_no_policy_is_never_published(home: House) -> None:

@@ -93,6 +93,25 @@ def test_a_version_is_not_taken_for_an_approved_file_when_another_file_may_be_in
     assert (locked.status, locked.item("core")["digests"]) == (0, [f"sha256:{approved.sha256}"])
 
 
+def test_every_wheel_that_some_machine_may_install_is_let_in_and_locked(home: House) -> None:
+    """One for newer machines than the target stands for, and one for a later patch release, are among them."""
+    home.index.add("core", "1.0")
+    tags = ("manylinux_2_17_x86_64", "manylinux_2_39_x86_64", "musllinux_1_2_x86_64")
+    wheels = [home.index.add("core", "2.0", tag=f"cp311-cp311-{tag}", upload_time=FRESH) for tag in tags]
+    wheels.append(home.index.add("core", "2.0", requires_python=">=3.11.4", upload_time=FRESH))
+    home.advise(HARMLESS)
+    files = tuple(sorted(python_file(wheel, "core", "2.0") for wheel in wheels))
+    LetIn(home=home, files=files).approved(*wheels, failures=("core 2.0 minimum-age",))
+    home.write("requirements.txt", "core\n")
+
+    loose = home.check("requirements.txt")
+    locked = home.check("requirements.txt", "--lock", "pylock.toml", "--stage", "development")
+
+    assert [ran.item("core")["version"] for ran in (loose, locked)] == ["2.0", "2.0"]
+    assert (loose.status, len(loose.item("core")["digests"])) == (0, 4)
+    assert (locked.status, len(locked.item("core")["digests"])) == (0, 3)
+
+
 def test_a_deny_entry_wins_over_an_approval(home: House) -> None:
     """What curators deny by list later is refused, whatever was approved before; the resolver goes around it."""
     home.entries = "version: 1\n"

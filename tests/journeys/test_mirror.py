@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import sleep
 
 import pytest
 from channels import CondaChannel
@@ -97,12 +98,12 @@ def served(mirror: Mirror, project: str = "demo", clock: Clock | None = None) ->
 def run(*argv: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs a program that reads no configuration of this machine's."""
     env = {
-        "PATH": os.environ["PATH"],
+        "PATH": os.environ["PATH"],  # noqa: TID251  # what the child needs to start
         "HOME": str(cwd),
         "PIP_CONFIG_FILE": os.devnull,
         "UV_NO_CONFIG": "1",
         **variables,
-    }  # noqa: TID251  # what the child needs to start
+    }
     return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -337,8 +338,8 @@ def test_nothing_is_fetched_of_a_lock_that_is_denied(home: House) -> None:
             "acme_base-0.9-py3-none-any.whl",
             b"other bytes",
             3,
-            "wheels/acme_base-0.9-py3-none-any.whl is there with other bytes than were judged: stop and look who changed "
-            "it, or take it away",
+            ("wheels/acme_base-0.9-py3-none-any.whl is there with other bytes than were judged: stop and look who changed "
+            "it, or take it away"),
         ),
     ],
 )  # fmt: skip
@@ -417,5 +418,58 @@ def test_a_conda_lock_is_fetched_as_a_channel(home: House, tmp_path: Path) -> No
         "channel/linux-64/tool-1.0-0.conda",
         "channel/noarch/repodata.json",
     ]
-    (record,) = rattler((home.folder / "files/channel").as_uri(), tmp_path)  # type: ignore[misc]  # a list of one
-    assert record[0:2] == ["tool", "1.0"]
+    records = rattler((home.folder / "files/channel").as_uri(), tmp_path)
+    assert isinstance(records, list)
+    assert [record[:2] for record in records] == [["tool", "1.0"]]
+
+
+def test_fetching_that_is_interrupted_leaves_nothing_half_done(home: House) -> None:
+    """Ctrl-C while one file hangs: the other is whole, the rest isn't there, and a later run goes on with it."""
+    there, hangs = home.index.add("quick-lib", "1.0"), home.index.add("slow-lib", "1.0")
+    home.advise()
+    lines = (f"{name}==1.0 --hash=sha256:{file.sha256}" for name, file in (("quick-lib", there), ("slow-lib", hangs)))
+    lock = locked(home, *lines)
+    home.index.script(f"/files/{hangs.filename}", Answer(hang=True))
+    program = (
+        "import sys; from datetime import datetime; from quarantine.cli.main import main; "
+        f"sys.exit(main(sys.argv[1:], now=datetime.fromisoformat({NOW.isoformat()!r})))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "mirror", "fetch", "--lock", lock, "--to", "wheels"],
+        cwd=home.folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},  # noqa: TID251  # what the child needs
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        if f"/files/{hangs.filename}" in home.index.paths() and (home.folder / "wheels" / there.filename).exists():
+            break
+        sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (130, "interrupted: nothing is left half done\n")
+    assert [path.name for path in (home.folder / "wheels").iterdir()] == [there.filename]
+    again = home.run("mirror", "fetch", "--lock", lock, "--to", "wheels")
+    assert (again.status, again.out) == (0, "2 files, 0.0 MiB, 1 of them there before in wheels\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["fetch"], "expected --lock LOCK and --to DIR, or --azureml DIR"),
+        (["fetch", "--lock", "requirements.txt"], "expected --lock LOCK and --to DIR, or --azureml DIR"),
+        (
+            ["fetch", "--azureml", "build", "--to", "x"],
+            "--azureml names both the lock and the folder: leave out --lock and --to",
+        ),
+        (["fetch", "--lock", "nothing.txt", "--to", "x"], "nothing.txt: no such file"),
+        (["serve", "--stage", "nowhere"], "no stage 'nowhere' in the policy: expected development or production"),
+    ],
+)
+def test_what_can_t_be_asked_for_is_said(home: House, argv: list[str], said: str) -> None:
+    """Bad input ends with status 2 and a sentence."""
+    home.advise()
+    ran = home.run("mirror", *argv)
+
+    assert (ran.status, ran.err.splitlines()[0]) == (2, f"error: {said}")

@@ -279,6 +279,52 @@ def test_held_bytes_that_were_changed_are_noticed() -> None:
     assert desk.inspector.seen == []
 
 
+def test_a_file_that_is_held_must_be_within_the_limit_and_of_its_size() -> None:
+    """What lies in the holding area was measured before; a smaller limit of today, or another size, is final."""
+    large = b"x" * (1024 * 1024 + 1)
+    desk = Desk(upstreams={"pypi": (CORE,)})
+    odd = replace(python(CORE), size=1)
+    too_large = replace(python(CORE), sha256=sha256(large).hexdigest(), size=None)
+    desk.store.put("held", CORE.data)
+    desk.store.put("held", large)
+
+    found = [desk.dossier(desk.vetting().vet(desk.ask(file)).sha256) for file in (odd, too_large)]
+
+    assert [outcomes_of(dossier, "digest")[0][2] for dossier in found] == [
+        f"core-1.0-py3-none-any.whl: {len(CORE.data)} bytes are held, 1 were asked for",
+        "core-1.0-py3-none-any.whl has more than the 1048576 bytes that are looked into",
+    ]
+
+
+def test_a_file_that_its_owner_calls_otherwise_is_final() -> None:
+    """The same bytes under another name would be installed as something else."""
+    desk = Desk(upstreams={"pypi": (CORE,)})
+    other = replace(python(CORE), filename="core-1.0-py2.py3-none-any.whl")
+    desk.inspector.metadata[other.filename] = CORE.core_metadata
+
+    found = vetted(desk, desk.ask(other), final=("core 1.0 digest",))
+
+    assert outcomes_of(desk.dossier(found.sha256), "digest") == [
+        (
+            "digest",
+            OutcomeKind.FAIL,
+            "pypi calls the file core-1.0-py3-none-any.whl, expected core-1.0-py2.py3-none-any.whl",
+        )
+    ]
+
+
+def test_an_inspection_of_other_bytes_is_none() -> None:
+    """What the inspector says that it looked into must be what is held."""
+    desk = Desk(upstreams={"pypi": (CORE,)})
+    desk.inspector.swapped = True
+
+    found = vetted(desk, desk.ask(python(CORE)), final=("core 1.0 digest",))
+
+    assert outcomes_of(desk.dossier(found.sha256), "digest") == [
+        ("digest", OutcomeKind.FAIL, "core-1.0-py3-none-any.whl: other bytes were looked into than are held")
+    ]
+
+
 # --- source distributions ---------------------------------------------------------------------------------------------
 
 
@@ -471,6 +517,17 @@ def test_what_cant_be_read_of_a_wheel_is_unknown() -> None:
     vetted(desk, desk.ask(python(CORE)), unknowns=("core 1.0 dependencies",))
 
 
+def test_a_requirement_that_cant_be_read_is_unknown() -> None:
+    """A line of its metadata that is no requirement may ask for anything."""
+    core = Release(name="core", version="1.0", requires=("base", "!! what"))
+    desk = Desk(upstreams={"pypi": (core, Release(name="base", version="1.0"))})
+
+    found = vetted(desk, desk.ask(python(core)), unknowns=("core 1.0 dependencies",))
+
+    (said,) = outcomes_of(desk.dossier(found.sha256), "dependencies")
+    assert said[2].startswith("core 1.0: some of what it needs can't be read: Requires-Dist")
+
+
 # --- evidence that can't be had ---------------------------------------------------------------------------------------
 
 
@@ -531,6 +588,21 @@ def test_an_index_that_is_down_leaves_no_dossier() -> None:
     assert (desk.written(), desk.held()) == ((0, 0), [])
 
 
+def test_a_disk_that_is_full_leaves_no_dossier() -> None:
+    """It says nothing about the file: another run may have room for it."""
+    desk = Desk(upstreams={"pypi": (CORE,)})
+    case = desk.ask(python(CORE))
+    desk.source.full = True
+
+    with pytest.raises(UpstreamError) as caught:
+        desk.vetting().vet(case)
+
+    assert str(caught.value) == (
+        "core-1.0-py3-none-any.whl can't be kept on this machine to be looked into: no space left on device"
+    )
+    assert (desk.written(), desk.held()) == ((0, 0), [])
+
+
 def test_a_log_that_cant_be_written_leaves_no_dossier() -> None:
     """The evidence lies there and means nothing."""
     desk = Desk(upstreams={"pypi": (CORE,)})
@@ -542,6 +614,16 @@ def test_a_log_that_cant_be_written_leaves_no_dossier() -> None:
 
     assert case.request is not None
     assert desk.case(case.request).dossiers == ()
+
+
+def test_what_nobody_asked_for_in_the_log_is_not_vetted() -> None:
+    """A case of which only others speak has no files."""
+    desk = Desk(upstreams={"pypi": (CORE,)})
+
+    with pytest.raises(UpstreamError) as caught:
+        desk.vetting().vet(ExceptionCase(id="a" * 32))
+
+    assert str(caught.value) == "exception aaaaaaaaaaaa: its request isn't in the log"
 
 
 # --- again ------------------------------------------------------------------------------------------------------------
