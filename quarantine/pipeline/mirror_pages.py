@@ -81,7 +81,7 @@ def conda_page(subdir: str, ending: str = "json") -> str:
 
 
 def listing_of(found: Iterable[DossierFile], time: datetime, store: ArtifactStore) -> Listing:
-    """What stands on the pages for these files, which the mirror has.
+    """What stands on the pages for these files, which the mirror has. Source distributions stand on none: nobody installs them.
 
     IntegrityError, UpstreamError, ConflictError where one can't be listed.
     """
@@ -89,6 +89,8 @@ def listing_of(found: Iterable[DossierFile], time: datetime, store: ArtifactStor
     conda: dict[str, dict[str, CondaFile]] = {}
     for entry in found:
         file = entry.file
+        if file.is_source:
+            continue
         size = store.size(FILES, file.digest)
         if size is None:
             raise UpstreamError(f"{file.filename} ({file.sha256}) is not among the files of the mirror")

@@ -200,6 +200,8 @@ def _append(
 def store_files(store: ArtifactStore, found: Iterable[DossierFile], tell: Tell) -> None:
     """Puts bytes and metadata where the mirror serves them from."""
     for entry in found:
+        if entry.file.is_source:
+            continue
         digest = entry.file.digest
         if store.size(FILES, digest) is None:
             size = store.size(HELD, digest)

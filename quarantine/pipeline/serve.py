@@ -129,6 +129,10 @@ class MirrorShelves:
         grant = view.grants.live.get(digest)
         if grant is None:
             return self._refused(digest, filename, view)
+        if grant.file.is_source:
+            return Refusal(
+                403, f"{filename} is a source distribution, which nobody installs: a curator attaches its wheel"
+            )
         if filename == f"{grant.file.filename}{_SUFFIX}" and grant.metadata:
             return self._stored(Digest.sha256(grant.metadata), filename, grant)
         if filename != grant.file.filename:
@@ -138,8 +142,8 @@ class MirrorShelves:
     def _package(self, subdir: str, filename: str, view: "_View") -> Answer:
         grant = view.packages.get((subdir, filename))
         if grant is None:
-            said = view.stopped_packages.get((subdir, filename))
-            why = f"no exception of {self._whom} holds for {subdir}/{filename}{f': {said}' if said else ''}"
+            said = view.why_not(subdir, filename)
+            why = f"no exception of {self._whom} holds for {subdir}/{filename}{said and f': {said}'}"
             return Refusal(403 if said else 404, why)
         return self._stored(grant.file.digest, filename, grant)
 
@@ -218,16 +222,17 @@ class _View:
             if grant.file.ecosystem is Ecosystem.CONDA
         }
 
-    @cached_property
-    def stopped_packages(self) -> Mapping[tuple[str, str], str]:
-        """Why others don't hold, by platform and file name, as far as the channel still lists them."""
-        reasons = {**self.grants.stopped, **self.grants.blocked}
-        return {
-            (entry.subdir, name): reasons[digest]
-            for subdir in {NOARCH, *(subdir for subdir, _ in self.packages)}
-            for name, entry in records_of(subdir, self._pages.page(conda_page(subdir))).items()
-            if (digest := Digest.sha256(entry.sha256)) in reasons
-        }
+    def why_not(self, subdir: str, filename: str) -> str:
+        """Why a conda package that the channel still lists isn't let in; "" where nothing is known of it."""
+        try:
+            channel.subdir_of(subdir)
+        except ValueError:
+            return ""
+        entry = records_of(subdir, self._pages.page(conda_page(subdir))).get(filename)
+        if entry is None:
+            return ""
+        digest = Digest.sha256(entry.sha256)
+        return self.grants.blocked.get(digest) or self.grants.stopped.get(digest) or ""
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -289,6 +289,23 @@ def test_an_exception_ends_to_the_second(served: Served) -> None:
     assert (before, served.get(served.file(OTHER)).status) == (200, 403)
 
 
+def test_a_conda_package_that_is_revoked_says_so_as_long_as_it_is_listed(served: Served) -> None:
+    """It is gone from the repodata at once; whoever asks for it still is told why."""
+    exception = list(served.mirror.state().cases)[0]
+    served.mirror.revoke(exception)
+    served.now += timedelta(seconds=4)
+    refused = served.get("/conda/linux-64/tool-1-0.conda")
+
+    assert read_repodata("linux-64", served.get("/conda/linux-64/repodata.json").body) == {}
+    assert (refused.status, refused.body.decode()) == (
+        403,
+        (
+            "no exception of project demo in stage development holds for linux-64/tool-1-0.conda: exception "
+            f"{exception[:12]} is revoked (revoked on 2026-11-23 by bob (local, unverified): looked at)\n"
+        ),
+    )
+
+
 def test_another_project_has_nothing() -> None:
     """Neither page nor file, though the bytes are there."""
     with serving(project="another") as served:

@@ -223,3 +223,16 @@ def test_index_empties_pages_of_nothing_and_leaves_what_is_right(mirror: Mirror)
         [stays.file.sha256],
         ("stays",),
     )
+
+
+def test_a_source_distribution_is_not_listed_and_not_served(mirror: Mirror) -> None:
+    """Nobody may install it as it is; the exception is published all the same, with whatever else it is for."""
+    entry, source = wheel("acme"), wheel("sourced")
+    source = source.of(b"a source distribution", "sourced-1.0.tar.gz")
+    exception = mirror.published(entry, source)
+    case = mirror.case(exception)
+
+    assert projects(mirror) == ("acme",)
+    assert mirror.store.size("files", source.file.digest) is None
+    assert status(case, decide(case, mirror.policy, NOW, local=True)) is Status.PUBLISHED
+    assert mirror.verify().problems == ()
