@@ -32,6 +32,10 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
+_SHARED = stat.S_ISGID | stat.S_IRWXG
+"""What only who shares a folder with a group gives it: many folders have rights of a group by chance."""
+
+
 class LockHeldError(OSError):
     """Another process held a lock for the whole time that was allowed."""
 
@@ -47,9 +51,9 @@ def open_folder(path: Path | str, parent: int | None = None) -> int:
 
 
 def open_file(folder: int, name: str, flags: int) -> int:
-    """The descriptor of a regular file, made with mode 0600 where the flags say so. IntegrityError for anything else."""
+    """The descriptor of a regular file, made for whom the folder is where the flags say so. IntegrityError for anything else."""
     try:
-        file = os.open(name, flags | _FILE, 0o600, dir_fd=folder)
+        file = _opened(folder, name, flags | _FILE)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
             raise IntegrityError(f"{name} is not a regular file") from error
@@ -58,6 +62,35 @@ def open_file(folder: int, name: str, flags: int) -> int:
         os.close(file)
         raise IntegrityError(f"{name} is not a regular file")
     return file
+
+
+def _opened(folder: int, name: str, flags: int) -> int:
+    if not flags & os.O_CREAT:
+        return os.open(name, flags, dir_fd=folder)
+    while True:
+        if not flags & os.O_EXCL:
+            with suppress(FileNotFoundError):
+                return os.open(name, flags & ~os.O_CREAT, dir_fd=folder)
+        try:
+            file = os.open(name, flags | os.O_EXCL, 0o600, dir_fd=folder)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            continue  # somebody else made it meanwhile
+        _as_parent(file, folder, 0o600)
+        return file
+
+
+def _as_parent(made: int, parent: int, rights: int) -> None:
+    """Gives what was made with the rights of its owner to the group that shares its folder, and what root made to its owner.
+
+    A store is its owner's alone until they let their group in (chmod 2770); what anybody writes into it then is for all.
+    """
+    kept = os.fstat(parent)
+    if kept.st_mode & _SHARED == _SHARED and not kept.st_mode & stat.S_IWOTH:
+        os.fchmod(made, rights | rights >> 3 | (stat.S_ISGID if rights & stat.S_IXUSR else 0))
+    if os.geteuid() == 0 and kept.st_uid != 0:
+        os.fchown(made, kept.st_uid, kept.st_gid)
 
 
 def make_root(path: Path) -> int:
@@ -69,15 +102,25 @@ def make_root(path: Path) -> int:
             if not folder.is_dir():
                 raise
             continue
-        _sync(folder.parent)
+        above, made = os.open(folder.parent, _FOLDER & ~os.O_NOFOLLOW), open_folder(folder)
+        try:
+            _as_parent(made, above, 0o700)
+            os.fsync(above)
+        finally:
+            os.close(made)
+            os.close(above)
     return open_folder(path)
 
 
 def make_folder(parent: int, name: str) -> int:
-    """The descriptor of the folder in `parent`, made with mode 0700 where it is missing, and there to stay."""
+    """The descriptor of the folder in `parent`, made for whom that is where it is missing, and there to stay."""
+    made = False
     with suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
+        made = True
     folder = open_folder(name, parent)
+    if made:
+        _as_parent(folder, parent, 0o700)
     with os.scandir(folder) as entries:
         empty = next(entries, None) is None
     if empty:
@@ -139,11 +182,3 @@ def locked(folder: int, *, shared: bool, seconds: float) -> Iterator[None]:
 
 def _is_link(path: Path | str, parent: int | None) -> bool:
     return stat.S_ISLNK(os.stat(path, dir_fd=parent, follow_symlinks=False).st_mode)
-
-
-def _sync(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -8,7 +8,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from fakes_log import draft
 
+from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore, write_file
 from quarantine.errors import IntegrityError, QuarantineError, UpstreamError
 from quarantine.io.folders import locked
@@ -24,6 +26,35 @@ def test_what_is_stored_is_the_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "store/evidence/sha256" / digest.hex
 
     assert [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent)] == [0o600, 0o700]
+
+
+def test_what_is_stored_in_a_shared_folder_is_the_groups(tmp_path: Path) -> None:
+    """An owner who lets their group into the store lets them into all that is written there; others stay out."""
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o2770)
+    digest = LocalStore(root).put("evidence", b"x")
+    LocalLog(root / "log").append("log-checks/x", [draft()])
+    made = [
+        root / "evidence/sha256" / digest.hex, root / "evidence", root / "evidence/sha256",
+        root / "log/log-checks/x/00000000.jsonl", root / "log/log-checks", root / "log/log-checks/x",
+    ]  # fmt: skip
+
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o660, 0o2770, 0o2770, 0o660, 0o2770, 0o2770]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_is_the_owners(tmp_path: Path) -> None:
+    """Who decides with sudo leaves nothing that the owner of the store can't read."""
+    root = tmp_path / "store"
+    root.mkdir(mode=0o700)
+    os.chown(root, 1234, 1234)
+    digest = LocalStore(root).put("evidence", b"x")
+    LocalLog(root / "log").append("log-decisions/x", [draft()])
+
+    found = {(path.stat().st_uid, path.stat().st_gid) for path in (root, *root.rglob("*"))}
+    assert (root / "evidence/sha256" / digest.hex).is_file()
+    assert found == {(1234, 1234)}
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:

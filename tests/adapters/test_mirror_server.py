@@ -291,7 +291,7 @@ def test_an_exception_ends_to_the_second(served: Served) -> None:
 
 def test_a_conda_package_that_is_revoked_says_so_as_long_as_it_is_listed(served: Served) -> None:
     """It is gone from the repodata at once; whoever asks for it still is told why."""
-    exception = list(served.mirror.state().cases)[0]
+    exception = next(iter(served.mirror.state().cases))
     served.mirror.revoke(exception)
     served.now += timedelta(seconds=4)
     refused = served.get("/conda/linux-64/tool-1-0.conda")

@@ -162,8 +162,10 @@ def test_several_people_must_approve() -> None:
         ),
         (
             replace(BOB, verified=False),
-            ("bob@example.org (entra, unverified) may not decide here: only an identity that was verified may (identity: in "
-            "quarantine.yaml)"),
+            (
+                "bob@example.org (entra, unverified) may not decide here: only an identity that was verified may (identity: in "
+                "quarantine.yaml)"
+            ),
         ),
     ],
     ids=["requester", "requester by another name", "local user", "unverified"],
