@@ -28,6 +28,7 @@ from quarantine.model import (
 
 __all__ = [
     "EXCEPTION_ID",
+    "MAX_FILES",
     "MIRROR",
     "Approved",
     "Attached",
@@ -60,6 +61,8 @@ ExceptionId = NewType("ExceptionId", str)
 """32 hexadecimal digits of the sha256 over what was asked for, so that no other request can pass for it."""
 EXCEPTION_ID = re.compile(r"[0-9a-f]{32}")
 
+MAX_FILES = 250
+"""Of one exception: their digests, and what is waived of them, must fit into the one record of an approval."""
 MIRROR = "mirror"
 """What the private mirror is called where upstreams are named. No upstream of a policy may have the name."""
 
@@ -173,7 +176,7 @@ class ExceptionRequest(_Value, frozen=True, kw_only=True):
     project: _Project
     stage: _Stage
     reason: _Text
-    files: Annotated[tuple[ExceptionFile, ...], Meta(min_length=1, max_length=2000)]
+    files: Annotated[tuple[ExceptionFile, ...], Meta(min_length=1, max_length=MAX_FILES)]
     requester: Identity
     time: _Instant
     until: _Instant | None = None

@@ -6,6 +6,7 @@ result is being iterated. None of them answers "nothing found" when it could not
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -406,6 +407,13 @@ class PageStore(Protocol):
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names of the pages that begin with the prefix, in no order. UpstreamError."""
+        ...
+
+    def lease(self, name: str) -> AbstractContextManager[None]:
+        """Holds what the name stands for, which nobody else then does; it ends with the process that has it.
+
+        ConflictError when somebody else has it for longer than is waited. UpstreamError.
+        """
         ...
 
 

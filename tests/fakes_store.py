@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from typing import BinaryIO
@@ -22,6 +23,7 @@ class MemoryStore:
         self.pages: dict[str, bytes] = {}
         self.content_types: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._leases: dict[str, threading.Lock] = {}
 
     def put(self, container: str, data: bytes) -> Digest:
         digest = Digest.sha256(sha256(data).hexdigest())
@@ -81,6 +83,17 @@ class MemoryStore:
             self.pages[name] = data
             self.content_types[name] = content_type
         return sha256(data).hexdigest()
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[None]:
+        page_parts(name)
+        lock = self._leases.setdefault(name, threading.Lock())
+        if not lock.acquire(timeout=0.2):
+            raise ConflictError(f"somebody else has {name}: wait until they are done")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def names(self, prefix: str) -> Iterator[str]:
         yield from [name for name in self.pages if name.startswith(prefix)]

@@ -10,8 +10,10 @@ was done. Nothing is readable under a digest before its bytes were held to it.
 import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from io import BytesIO
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from quarantine.errors import ConflictError, UpstreamError
@@ -33,7 +35,7 @@ from quarantine.model import Digest
 from quarantine.ports import Page
 
 if TYPE_CHECKING:
-    from azure.storage.blob import BlobClient, BlobProperties
+    from azure.storage.blob import BlobClient, BlobLeaseClient, BlobProperties
 
 __all__ = ["BlobStore"]
 
@@ -41,7 +43,9 @@ MAX_SINGLE_PUT_BYTES = 64 * 1024 * 1024
 """What is larger goes up in blocks, which takes `blobs/write`; up to here `blobs/add/action` will do."""
 BLOCK_BYTES = 8 * 1024 * 1024
 PATIENCE_SECONDS = 60.0
-_PAGES = "pages"
+LEASE_SECONDS = 60
+"""The longest that a lease of a process that was killed keeps others waiting; renewed three times as often."""
+_PAGES, _LEASES = "pages", "leases"
 _BYTES = "application/octet-stream"
 _OWN = ("evidence", "files", "pages", "log-checks")
 _NOT_THERE = frozenset({"BlobNotFound", "ContainerNotFound", "ResourceNotFound"})
@@ -61,10 +65,12 @@ class BlobStore:
         *,
         max_single_put_bytes: int = MAX_SINGLE_PUT_BYTES,
         patience_seconds: float = PATIENCE_SECONDS,
+        lease_wait_seconds: float = LEASE_SECONDS + 15,
     ) -> None:
         self._account = account
         self._max_single_put = max_single_put_bytes
         self._patience = patience_seconds
+        self._lease_wait = lease_wait_seconds
 
     def probe(self) -> str:
         """Where the store is, and which of its containers aren't there yet. UpstreamError when it can't be read."""
@@ -206,6 +212,39 @@ class BlobStore:
                 continue
             yield name
 
+    @contextmanager
+    def lease(self, name: str) -> Iterator[None]:
+        """Holds what the name stands for, which nobody else then does; it ends a minute after its process at the latest.
+
+        ConflictError when somebody else has it for longer than that. UpstreamError.
+        """
+        from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra
+
+        page_parts(name)
+        what = f"the lease {name} can't be had"
+        self._write(_LEASES, name, lambda blob, **how: blob.upload_blob(b"", length=0, **how), WRITE)
+        blob = self._account.plain(_LEASES).get_blob_client(name)
+        backoff = Backoff(self._lease_wait)
+        while True:
+            try:
+                held = blob.acquire_lease(lease_duration=LEASE_SECONDS)
+                break
+            except AzureError as error:
+                if code_of(error) != "LeaseAlreadyPresent" and not is_transient(error):
+                    explain(self._account, _LEASES, what, WRITE, error)
+                if not backoff.wait():
+                    raise ConflictError(f"somebody else has {name}: wait until they are done") from error
+        done = Event()
+        renewing = Thread(target=_renew, args=(held, done), name=f"lease-{name}", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            done.set()
+            renewing.join()
+            with suppress(AzureError):  # then it ends by itself
+                held.release()
+
     # --- how ----------------------------------------------------------------------------------------------------------
 
     def _names(self, container: str, prefix: str, what: str) -> Iterator[str]:
@@ -268,6 +307,15 @@ class BlobStore:
                 return None
             if lost or not backoff.wait():
                 explain(self._account, container, what, role, failed)
+
+
+def _renew(held: "BlobLeaseClient", done: Event) -> None:
+    """Renews a lease until it is given back. One that can't be renewed ends; what is done under it is done create-only."""
+    from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra
+
+    while not done.wait(LEASE_SECONDS / 3):
+        with suppress(AzureError):
+            held.renew()
 
 
 def _name(digest: Digest) -> str:

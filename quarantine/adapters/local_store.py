@@ -10,14 +10,14 @@ killed: nothing reads it.
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from quarantine.errors import ConflictError, IntegrityError, UpstreamError
-from quarantine.io.folders import locked, make_folder, make_root, names, open_file, open_folder, read_at
+from quarantine.io.folders import LockHeldError, locked, make_folder, make_root, names, open_file, open_folder, read_at
 from quarantine.io.stored import CHUNK_BYTES, checked, digest_hex, measured, page_parts, parse_container
 from quarantine.model import Digest
 from quarantine.ports import Page
@@ -25,7 +25,7 @@ from quarantine.ports import Page
 __all__ = ["LocalStore", "write_file"]
 
 LOCK_SECONDS = 30.0
-_PAGES = "pages"
+_PAGES, _LEASES = "pages", "leases"
 
 
 class LocalStore:
@@ -145,6 +145,24 @@ class LocalStore:
                 os.rename(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
         return sha256(data).hexdigest()
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[None]:
+        """Holds what the name stands for, which nobody else then does; it ends with the process that has it.
+
+        ConflictError when somebody else has it for longer than is waited. UpstreamError.
+        """
+        path = self._root / _LEASES / name
+        with ExitStack() as held:
+            with _translated(f"the lease {path} can't be had", path):
+                folder = held.enter_context(self._made((_LEASES, *page_parts(name))))
+                try:
+                    held.enter_context(locked(folder, shared=False, seconds=self._lock_seconds))
+                except LockHeldError as error:
+                    raise ConflictError(
+                        f"somebody else has {name}: wait until they are done ({error.strerror})"
+                    ) from error
+            yield
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names of the pages that begin with the prefix, in no order. UpstreamError, IntegrityError."""

@@ -34,17 +34,26 @@ __all__ = ["CONTAINERS", "Folded", "decode_folded", "encode_folded", "fold"]
 CONTAINERS = (REQUESTS, DECISIONS, PUBLISH)
 """The containers of the streams that are folded."""
 
-VERSION = 1
+VERSION = 2
 """Of the fold's meaning: a page of another version is folded again from the start."""
 MAX_IGNORED = 100
 
 
+class Partial(msgspec.Struct, frozen=True, kw_only=True):
+    """The first parts of a request; the next one is entry `next_seq` of the same stream."""
+
+    id: str
+    parts: int
+    next_seq: int
+    requests: tuple[ExceptionRequest, ...]
+
+
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
-    """A state, and for every stream the place up to which it was read. `partial` are requests whose other parts are to come."""
+    """A state, and for every stream the place up to which it was read, and the request that isn't whole there."""
 
     version: int = VERSION
     places: Mapping[str, Place] = {}
-    partial: Mapping[str, tuple[tuple[int, int, ExceptionRequest], ...]] = {}
+    partial: Mapping[str, Partial] = {}
     state: State = State()
 
 
@@ -79,7 +88,7 @@ def fold(before: Folded, places: Mapping[str, Place], entries: Iterable[tuple[st
             exception, event = meant
             match event:
                 case RequestPart():
-                    request = _whole(partial, event)
+                    request = _whole(partial, stream, entry, event)
                     if request is not None:
                         cases[exception] = replace(_case(cases, exception), request=request)
                 case PolicyPublished():
@@ -108,18 +117,25 @@ def _case(cases: Mapping[str, ExceptionCase], exception: str) -> ExceptionCase:
     return cases.get(exception) or ExceptionCase(id=exception)
 
 
-def _whole(
-    partial: dict[str, tuple[tuple[int, int, ExceptionRequest], ...]], event: RequestPart
-) -> ExceptionRequest | None:
-    """The request, once all of its parts are there and together are what its id stands for; ValueError where they aren't."""
-    known = {part: (of, request) for part, of, request in partial.get(event.id, ())}
-    known[event.part] = event.parts, event.request
-    if len(known) < event.parts or any(of != event.parts for of, _ in known.values()):
-        partial[event.id] = tuple((part, of, request) for part, (of, request) in sorted(known.items()))
+def _whole(partial: dict[str, Partial], stream: str, entry: Entry, event: RequestPart) -> ExceptionRequest | None:
+    """The request, once its last part has come and all of them together are what its id stands for.
+
+    The parts are appended together, so they follow each other; ValueError for one that doesn't follow those before it, and
+    for parts that are something else than the id says. So no entry of others can take a part away, or put one in.
+    """
+    before = partial.pop(stream, None)
+    parts: tuple[ExceptionRequest, ...] = ()
+    if event.part:
+        if before is None or (before.id, before.parts, before.next_seq, len(before.requests)) != (
+            event.id, event.parts, entry.seq, event.part,
+        ):  # fmt: skip
+            raise ValueError(f"part {event.part} of a request that doesn't follow the parts before it")
+        parts = before.requests
+    parts = (*parts, event.request)
+    if len(parts) < event.parts:
+        partial[stream] = Partial(id=event.id, parts=event.parts, next_seq=entry.seq + 1, requests=parts)
         return None
-    partial.pop(event.id, None)
-    files = tuple(file for _, (_, request) in sorted(known.items()) for file in request.files)
-    request = replace(event.request, files=files)
+    request = replace(event.request, files=tuple(file for part in parts for file in part.files))
     if request_id(request) != request.id:
         raise ValueError(f"a request that calls itself {request.id} and isn't it")
     return request

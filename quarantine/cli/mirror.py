@@ -202,7 +202,7 @@ def _fetch_context(
 ) -> int:
     """The folder that a lock for Azure ML was written to, made a whole build context. `environment.yaml` is written last."""
     from quarantine.pipeline.fetch import fetch, fetched_files, requirements  # noqa: PLC0415  # --help needs none of it
-    from quarantine.spec.write_context import FOLDER, LOCKED, write_context  # noqa: PLC0415
+    from quarantine.spec.write_context import CONDA_FILE, FOLDER, LOCKED, write_context  # noqa: PLC0415
 
     lock = _context_lock(folder)
     environment = lock.read_bytes()
@@ -221,7 +221,7 @@ def _fetch_context(
         listing,
         ports,
         session.tell,
-        beside=("conda.yml",),
+        beside=(CONDA_FILE,),
     )
     for name, data in files.items():
         ports.write(folder / name, data)
@@ -333,18 +333,21 @@ def _index(session: Session) -> int:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.exceptions import State  # noqa: PLC0415
     from quarantine.pipeline.mirror_index import rebuild  # noqa: PLC0415
+    from quarantine.pipeline.process import LEASE  # noqa: PLC0415
 
     settings, environment = session.settings, session.environment
     in_force = wiring.policies(settings, environment, session.now)
-    done = rebuild(
-        wiring.artifact_store(settings, environment),
-        wiring.page_store(settings, environment),
-        in_force.state or wiring.exception_state(settings, environment) or State(),
-        in_force.policy,
-        session.now,
-        session.tell,
-        local=wiring.local_users_decide(settings),
-    )
+    pages = wiring.page_store(settings, environment)
+    with pages.lease(LEASE):
+        done = rebuild(
+            wiring.artifact_store(settings, environment),
+            pages,
+            wiring.exception_state(settings, environment) or State(),
+            in_force.policy,
+            session.now,
+            session.tell,
+            local=wiring.local_users_decide(settings),
+        )
     session.write(
         f"{done.files} files of {done.projects} projects and {done.platforms} platforms; {done.written} pages written"
     )

@@ -9,6 +9,7 @@ What it is given is the verdict on the lock, which the caller has made a moment 
 """
 
 import os
+import re
 import shutil
 import stat
 import threading
@@ -38,6 +39,7 @@ REQUIREMENTS = "requirements.txt"
 WORKERS = 8
 MAX_FILE_BYTES = 16 * 1024**3
 """Of a file whose owner doesn't say how long it is; no index takes larger ones."""
+_FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}")
 _TEMPORARY = ".quarantine-fetch-"
 _CHUNK_BYTES = 1024 * 1024
 
@@ -111,6 +113,9 @@ def _wheels(item: Item, grants: Grants) -> tuple[Wanted, ...]:
         for artifact in item.artifacts
         if artifact.is_wheel and artifact.digest is not None and artifact.digest.algorithm == "sha256"
     )
+    for one in found:
+        if not _FILENAME.fullmatch(one.place):
+            raise UpstreamError(f"{item.purl}: {one.place!a} is no name that a file may have")
     if not found:
         raise UpstreamError(f"{item.purl} has no wheel with a sha256: it can't be installed without its index")
     return found

@@ -39,8 +39,10 @@ from quarantine.policy.decide import clock, decide, rules_of, status
 from quarantine.policy.stage import Policy
 from quarantine.ports import AuditLog, Message, Notifier, PageStore, Tell
 
-__all__ = ["Done", "Process", "ProcessPorts", "Step", "Trouble"]
+__all__ = ["LEASE", "Done", "Process", "ProcessPorts", "Step", "Trouble"]
 
+LEASE = "publisher"
+"""What is held while the mirror is changed: two who put a file in and take it out at once could leave a link without one."""
 TOLD_FOR = timedelta(days=14)
 """Nobody is told of what happened longer ago: a channel that is set up today isn't flooded with all of the past."""
 
@@ -132,9 +134,11 @@ class Process:
             again = [self._look_again(case) for case in self._cases(state)]  # (3)
             state = self._read() if any(again) else state
         if publish:
-            needed = self._needed(state)
-            self._end(self._cases(state), needed)  # (4)
-            self._publish(self._cases(state))  # (5)
+            if any(map(self._due, self._cases(state))):
+                with self._ports.pages.lease(LEASE):
+                    state = self._read()  # somebody else may have had it until now
+                    self._end(self._cases(state), self._needed(state))  # (4)
+                    self._publish(self._cases(state))  # (5)
             for case in self._cases(state):
                 self._warn(case)  # (6)
         if notify:
@@ -199,19 +203,26 @@ class Process:
             file.sha256 for decision in decisions if isinstance(decision, Approved) for file in decision.files
         )
 
+    def _due(self, case: ExceptionCase) -> bool:
+        """Whether there is something to do in the mirror, or to record of it, for the case."""
+        decision = decide(case, self._policy, self._now, local=self._local)
+        if isinstance(decision, Approved):
+            return status(case, decision) is not Status.PUBLISHED
+        news = decision.status is Status.SUSPENDED and self._news(case, PublicationKind.SUSPENDED, decision.why)
+        return news or _in_mirror(case)
+
     def _end(self, cases: Iterable[ExceptionCase], needed: frozenset[str]) -> None:
         """Takes out of the mirror what no longer holds."""
         ended: list[tuple[ExceptionCase, str]] = []
         for case in cases:
-            decision, last = decide(case, self._policy, self._now, local=self._local), case.last(*ENDS)
+            decision = decide(case, self._policy, self._now, local=self._local)
             if isinstance(decision, Approved):
                 continue
             if decision.status is Status.SUSPENDED and self._news(case, PublicationKind.SUSPENDED, decision.why):
                 self._step(case, PublicationKind.SUSPENDED, decision.why)
                 self._did(case, "suspended", decision.why)
-            if last is None or last.kind is PublicationKind.UNLISTED:
-                continue
-            ended.append((case, f"{decision.status.value}: {decision.why}"))
+            if _in_mirror(case):
+                ended.append((case, f"{decision.status.value}: {decision.why}"))
         if ended:
             why = {case.id: text for case, text in ended}
             self._changed(ended, unlist_all(self._ports.publisher(), ended, needed), "unlisted", why)
@@ -336,6 +347,12 @@ class Process:
     def _did(self, case: ExceptionCase, what: str, text: str) -> None:
         self._steps.append(Step(exception=case.id, what=what, text=f"{_what(case)}: {text}"))
         self._tell(f"{what}: {_what(case)}")
+
+
+def _in_mirror(case: ExceptionCase) -> bool:
+    """Whether the publisher has files of the case in the mirror, or began to put them there or to take them out."""
+    last = case.last(*ENDS)
+    return last is not None and last.kind is not PublicationKind.UNLISTED
 
 
 def _what(case: ExceptionCase) -> str:

@@ -21,6 +21,7 @@ from quarantine.audit.record import Draft
 from quarantine.audit.redact import redact
 from quarantine.errors import SpecError, UsageError
 from quarantine.exceptions import (
+    MAX_FILES,
     ExceptionCase,
     ExceptionFile,
     ExceptionId,
@@ -51,7 +52,6 @@ __all__ = [
     "parse_request",
 ]
 
-MAX_FILES = 2000
 MAX_REASON = 2000
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 """A request of the most files has about 1 MB."""
@@ -113,7 +113,9 @@ def draft_request(files: tuple[ExceptionFile, ...], wish: Wish, requester: Ident
     if not files:
         raise UsageError("there is no file to ask for an exception for")
     if len(files) > MAX_FILES:
-        raise UsageError(f"{len(files)} files are more than one request may have: expected {MAX_FILES} at most")
+        raise UsageError(
+            f"{len(files)} files are more than one request may have: expected {MAX_FILES} at most; ask for them in parts"
+        )
     request = ExceptionRequest(
         id="0" * 32,
         project=wish.project,

@@ -68,6 +68,9 @@ __all__ = ["EVIDENCE", "VetPorts", "Vetting"]
 EVIDENCE = "evidence"
 MAX_CANDIDATES = 8
 """How many versions of what a package needs are looked at for one that passes."""
+MAX_KEYS_BYTES = 6 * 1024
+"""With the digests of the most files that an exception may have, and a reason, an approval of these fits into a record."""
+TOO_MUCH = "more than one approval can name: ask for the packages in several requests"
 _AGAINST = (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)
 _ADVISED = frozenset({"malware", "vulnerability"})
 
@@ -189,7 +192,7 @@ class Vetting:
             advisories=advisories,
             files=files,
         )
-        failures, unknowns, final = _against(files)
+        failures, unknowns, final = _recordable(*_against(files))
         summary = DossierSummary(
             time=self._now,
             sha256=self._ports.store.put(EVIDENCE, dossier.encode()).hex,
@@ -500,6 +503,15 @@ def _held_inside(subject: _Subject, inspection: Inspection) -> tuple[Outcome, ..
         f"of it {', '.join(sorted(seen)) or 'none'}: advisories were asked about the wrong ones"
     )
     return (Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message),)
+
+
+def _recordable(
+    failures: tuple[str, ...], unknowns: tuple[str, ...], final: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The keys as they fit into one record, with room for an approval that names them; what doesn't can't be approved."""
+    if sum(len(key.encode()) + 3 for key in (*failures, *unknowns, *final)) <= MAX_KEYS_BYTES:
+        return failures, unknowns, final
+    return (), (), (*final[:20], TOO_MUCH)
 
 
 def _against(files: Iterable[DossierFile]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

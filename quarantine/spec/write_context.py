@@ -5,6 +5,7 @@ context, pip its wheels from a folder, each held to its sha256. Azure ML's own w
 them again from where they came from.
 """
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ import yaml
 from quarantine.document import load_yaml
 from quarantine.errors import Problem, SpecError
 
-__all__ = ["BUILT_FILES", "CONTEXT_HEAD", "FOLDER", "LOCKED", "write_context"]
+__all__ = ["BUILT_FILES", "CONDA_FILE", "CONTEXT_HEAD", "FOLDER", "LOCKED", "write_context"]
 
 CONTEXT_HEAD = "# Written by quarantine"
 """How each file of the context begins, by which it is told from somebody's own."""
@@ -21,6 +22,8 @@ LOCKED = "locked.yaml"
 """The environment as it was locked: what is judged again when files are fetched once more."""
 FOLDER = "packages"
 """The folder of files in the context."""
+CONDA_FILE = "environment.yml"
+"""What conda is given, in that folder: it knows the format by the name."""
 BUILT_FILES = frozenset({"environment.yaml", "conda.yml", LOCKED, "Dockerfile"})
 """What the context holds beside that folder."""
 _INSIDE = f"/opt/quarantine/{FOLDER}"
@@ -45,7 +48,7 @@ def write_context(environment: bytes, conda: bytes | None, created_by: str, *, h
     specs = None if conda is None else _specs(conda)
     if specs is not None:
         local = {"name": name, "channels": [f"file://{_INSIDE}/channel", "nodefaults"], "dependencies": specs}
-        files[f"{FOLDER}/conda.yml"] = _yaml(local, created_by)
+        files[f"{FOLDER}/{CONDA_FILE}"] = _yaml(local, created_by)
     files["Dockerfile"] = _dockerfile(name, image, created_by, has_conda=specs is not None, has_python=has_python)
     built = {"$schema": named.get("$schema"), "name": name, "build": {"path": ".", "dockerfile_path": "Dockerfile"}}
     files["environment.yaml"] = _yaml({key: value for key, value in built.items() if value is not None}, created_by)
@@ -78,16 +81,19 @@ def _dockerfile(name: str, image: str, created_by: str, *, has_conda: bool, has_
     if has_conda:
         lines += [
             f"ENV AZUREML_CONDA_ENVIRONMENT_PATH={prefix}",
-            f"RUN CONDA_OFFLINE=true conda env create -p {prefix} -f {_INSIDE}/conda.yml",
+            _run("conda", "env", "create", "--offline", "-p", prefix, "-f", f"{_INSIDE}/{CONDA_FILE}"),
             f"ENV PATH={prefix}/bin:$PATH",
         ]
     if has_python:
         python = f"{prefix}/bin/python" if has_conda else "python"
-        lines.append(
-            f"RUN {python} -m pip install --no-index --no-deps --no-cache-dir --require-hashes "
-            f"--find-links {_INSIDE} -r {_INSIDE}/requirements.txt"
-        )
+        options = ("--no-index", "--no-deps", "--no-cache-dir", "--require-hashes", "--find-links", _INSIDE)
+        lines.append(_run(python, "-m", "pip", "install", *options, "-r", f"{_INSIDE}/requirements.txt"))
     return ("\n".join(lines) + "\n").encode()
+
+
+def _run(*argv: str) -> str:
+    """An instruction that asks no shell."""
+    return f"RUN {json.dumps(argv)}"
 
 
 def _problem(file: str, message: str) -> SpecError:

@@ -23,11 +23,11 @@ JSON = "application/json"
 @pytest.fixture(params=["local", "memory", "blobs"])
 def pages(request: pytest.FixtureRequest, tmp_path: Path) -> PageStore:
     if request.param == "local":
-        return LocalStore(tmp_path)
+        return LocalStore(tmp_path, lock_seconds=0.2)
     if request.param == "memory":
         return MemoryStore()
     running: Azurite = request.getfixturevalue("azurite")
-    return BlobStore(running.storage())
+    return BlobStore(running.storage(), lease_wait_seconds=0.2)
 
 
 def test_a_page_is_made_read_and_replaced(pages: PageStore) -> None:
@@ -138,3 +138,20 @@ def test_other_names_are_no_pages(pages: PageStore, name: str) -> None:
         pages.page(name)
     with pytest.raises(UpstreamError, match="is not the name of a page"):
         pages.swap(name, b"x", JSON, None)
+
+
+def test_one_has_a_lease_at_a_time(pages: PageStore) -> None:
+    """Whoever comes second is told to wait; once it is given back, also by a failure, the next one has it."""
+    with pages.lease("publisher"):
+        with (
+            pytest.raises(ConflictError, match=r"^somebody else has publisher: wait until they are done"),
+            pages.lease("publisher"),
+        ):
+            raise AssertionError
+        with pages.lease("another"):
+            pass
+    with pytest.raises(KeyError), pages.lease("publisher"):
+        raise KeyError
+    with pages.lease("publisher"):
+        pass
+    assert list(pages.names("")) == []

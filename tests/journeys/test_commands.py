@@ -121,6 +121,24 @@ COMMANDS = [
     ("allowlist", "explain"),
     ("allowlist", "publish"),
     ("allowlist", "schema"),
+    ("exception",),
+    ("exception", "request"),
+    ("exception", "import"),
+    ("exception", "list"),
+    ("exception", "show"),
+    ("exception", "vet"),
+    ("exception", "attach-wheel"),
+    ("exception", "approve"),
+    ("exception", "reject"),
+    ("exception", "renew"),
+    ("exception", "revoke"),
+    ("exception", "publish"),
+    ("exception", "process"),
+    ("mirror",),
+    ("mirror", "serve"),
+    ("mirror", "fetch"),
+    ("mirror", "index"),
+    ("mirror", "verify"),
     ("advisories",),
     ("advisories", "sync"),
     ("advisories", "status"),
@@ -149,9 +167,9 @@ def test_every_command_is_among_them(home: House) -> None:
     """No command is left out above."""
     listed_below = {
         (*command, name)
-        for command in ((), ("allowlist",), ("advisories",), ("audit",))
+        for command in ((), ("allowlist",), ("exception",), ("mirror",), ("advisories",), ("audit",))
         for name in re.findall(
-            r"^  ([a-z]+)  ", home.run(*command, "--help").out.partition("Commands:")[2], re.MULTILINE
+            r"^  ([a-z-]+)  ", home.run(*command, "--help").out.partition("Commands:")[2], re.MULTILINE
         )
     }
 

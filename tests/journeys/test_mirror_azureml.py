@@ -106,7 +106,7 @@ def test_a_lock_becomes_a_build_context_that_needs_no_network(home: House, regis
         "packages/channel/linux-64/repodata.json",
         "packages/channel/noarch/pip-24.0-0.conda",
         "packages/channel/noarch/repodata.json",
-        "packages/conda.yml",
+        "packages/environment.yml",
         "packages/public_lib-3.0-py3-none-any.whl",
         "packages/requirements.txt",
     ]
@@ -120,15 +120,18 @@ def test_a_lock_becomes_a_build_context_that_needs_no_network(home: House, regis
         f"FROM mcr.microsoft.com/azureml/base@{image.digest}",
         "COPY packages /opt/quarantine/packages",
         "ENV AZUREML_CONDA_ENVIRONMENT_PATH=/azureml-envs/scoring",
-        "RUN CONDA_OFFLINE=true conda env create -p /azureml-envs/scoring -f /opt/quarantine/packages/conda.yml",
+        (
+            'RUN ["conda", "env", "create", "--offline", "-p", "/azureml-envs/scoring", "-f", '
+            '"/opt/quarantine/packages/environment.yml"]'
+        ),
         "ENV PATH=/azureml-envs/scoring/bin:$PATH",
         (
-            "RUN /azureml-envs/scoring/bin/python -m pip install --no-index --no-deps --no-cache-dir --require-hashes "
-            "--find-links /opt/quarantine/packages -r /opt/quarantine/packages/requirements.txt"
+            'RUN ["/azureml-envs/scoring/bin/python", "-m", "pip", "install", "--no-index", "--no-deps", "--no-cache-dir", '
+            '"--require-hashes", "--find-links", "/opt/quarantine/packages", "-r", "/opt/quarantine/packages/requirements.txt"]'
         ),
     ]
     assert first["packages/public_lib-3.0-py3-none-any.whl"] == public.data
-    asked = yaml.safe_load(first["packages/conda.yml"])
+    asked = yaml.safe_load(first["packages/environment.yml"])
     assert asked["channels"] == ["file:///opt/quarantine/packages/channel", "nodefaults"]
     packages = home.folder / "build/packages"
     solved = run(SOLVE, (packages / "channel").as_uri(), str(home.folder / "solving"), *asked["dependencies"])

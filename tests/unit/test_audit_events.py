@@ -89,7 +89,7 @@ def test_entries_about_other_things_mean_nothing_here() -> None:
 
 
 def test_a_request_of_many_files_is_written_in_parts_and_read_as_one() -> None:
-    """No part alone is a request; together they are, in whatever order they come."""
+    """No part alone is a request; together they are, also where a reader stops between them."""
     asked = request(*(wheel(f"package-{number}", "1.0") for number in range(95)))
     drafts = events.request_drafts(asked, [entry_id() for _ in range(3)])
     entries = stored(REQUESTS, drafts)
@@ -98,7 +98,25 @@ def test_a_request_of_many_files_is_written_in_parts_and_read_as_one() -> None:
     first = fold(Folded(), {}, entries[:2])
     assert first.state.cases == {}
     assert fold(first, {}, entries[2:]).state.cases[asked.id].request == asked
-    assert fold(Folded(), {}, reversed(entries)).state.cases[asked.id].request == asked
+    assert fold(first, {}, entries[2:]).partial == {}
+
+
+def test_nobody_can_take_a_part_out_of_a_request_or_put_one_in() -> None:
+    """Parts under its id that others append, before or after, in its stream or another, are void and change nothing."""
+    asked = request(*(wheel(f"package-{number}", "1.0") for number in range(95)))
+    real = events.request_drafts(asked, [entry_id() for _ in range(3)])
+    forged = [
+        replace(draft, id=entry_id(), data={**draft.data, "parts": 4 if number else 2})
+        for number, draft in enumerate(real)
+    ]
+    elsewhere = "log-requests/another-2026-11"
+
+    for entries in (
+        [*stored(elsewhere, forged), *stored(REQUESTS, real)],
+        [*stored(REQUESTS, [*forged, *real, *forged]), *stored(elsewhere, real[1:])],
+        [*stored(REQUESTS, [real[2], *real, real[1]])],
+    ):
+        assert fold(Folded(), {}, entries).state.cases[asked.id].request == asked
 
 
 @pytest.mark.parametrize(

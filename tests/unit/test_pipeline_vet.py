@@ -166,6 +166,20 @@ def test_a_flaw_is_waived_by_its_id_and_malware_never() -> None:
     assert desk.dossier(found.sha256).files[0].findings == (MALWARE, HIGH)
 
 
+def test_more_than_one_approval_can_name_is_final() -> None:
+    """A dossier always fits into its record; the evidence has all of it."""
+    many = tuple(replace(HIGH, id=f"CVE-2026-{number:05}", aliases=()) for number in range(400))
+    desk = Desk(upstreams={"pypi": (CORE,)}, advisories=FakeAdvisories({("core", "1.0"): many}))
+
+    found = vetted(
+        desk,
+        desk.ask(python(CORE)),
+        final=("more than one approval can name: ask for the packages in several requests",),
+    )
+
+    assert len(desk.dossier(found.sha256).files[0].findings) == 400
+
+
 @pytest.mark.parametrize(
     ("declared", "rule", "failures", "unknowns"),
     [

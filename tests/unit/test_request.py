@@ -266,11 +266,11 @@ def test_a_request_is_written_and_stands_for_itself() -> None:
 def test_a_closure_of_hundreds_of_files_is_one_request() -> None:
     """It is written as several entries, all or none of them."""
     desk = Desk()
-    files = tuple(sorted(wheel(f"package{number}") for number in range(500)))
+    files = tuple(sorted(wheel(f"package{number}") for number in range(250)))
 
     filed = file_request(files, wish(), desk.ports, quiet)
 
-    assert len(desk.log.stored[REQUESTS]) == 13
+    assert len(desk.log.stored[REQUESTS]) == 7
     assert desk.state.cases[filed.request.id].files == files
 
 
@@ -356,7 +356,7 @@ def test_a_request_of_too_many_files_is_refused() -> None:
     """And one of none."""
     for files, message in (
         ((), "there is no file to ask for an exception for"),
-        ((wheel(),) * 2001, "2001 files are more than one request may have: expected 2000 at most"),
+        ((wheel(),) * 251, "251 files are more than one request may have: expected 250 at most; ask for them in parts"),
     ):
         with pytest.raises(UsageError) as caught:
             draft_request(files, wish(), ALICE)
