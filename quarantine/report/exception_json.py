@@ -23,20 +23,17 @@ from quarantine.exceptions import (
     Rejected,
     Status,
 )
-from quarantine.model import EvidenceValue, Finding
+from quarantine.model import EvidenceValue
 from quarantine.policy.decide import status
 from quarantine.report.escape import ascii_json, escape_prose, well_formed
 from quarantine.report.exception_page import against, next_commands
+from quarantine.report.json_parts import Advisory, Wire, advisory, evidence
 from quarantine.report.view import timestamp
 
 __all__ = ["Listed", "Risk", "render_json", "render_list_json", "schema"]
 
 
-class _Wire(msgspec.Struct, frozen=True, kw_only=True):
-    """A JSON object whose keys stand in the order of the fields; every field is always there."""
-
-
-class _Identity(_Wire, frozen=True):
+class _Identity(Wire, frozen=True):
     kind: str
     id: str
     name: str
@@ -44,30 +41,20 @@ class _Identity(_Wire, frozen=True):
     verified: bool
 
 
-class _Asked(_Wire, frozen=True):
+class _Asked(Wire, frozen=True):
     by: _Identity
     time: str
     reason: str
 
 
-class _Finding(_Wire, frozen=True):
-    id: str
-    aliases: tuple[str, ...]
-    severity: str
-    score: str | None
-    fixed: tuple[str, ...]
-    malware: bool
-    summary: str
-
-
-class _Outcome(_Wire, frozen=True):
+class _Outcome(Wire, frozen=True):
     rule: str
     outcome: Literal["pass", "fail", "unknown", "not-applicable"]
     message: str
-    evidence: dict[str, str | int | bool | tuple[str, ...] | None]
+    evidence: dict[str, EvidenceValue]
 
 
-class _File(_Wire, frozen=True):
+class _File(Wire, frozen=True):
     """`outcomes` is null where the dossier isn't there. `source` is the digest of what an attached wheel stands for."""
 
     purl: str
@@ -83,12 +70,12 @@ class _File(_Wire, frozen=True):
     source: str | None
     licence: str | None
     outcomes: tuple[_Outcome, ...] | None
-    advisories: tuple[_Finding, ...] | None
+    advisories: tuple[Advisory, ...] | None
     requires: tuple[str, ...] | None
     reports: tuple[str, ...] | None
 
 
-class _Dossier(_Wire, frozen=True):
+class _Dossier(Wire, frozen=True):
     sha256: str
     time: str
     by: _Identity
@@ -98,13 +85,13 @@ class _Dossier(_Wire, frozen=True):
     lost: str
 
 
-class _Against(_Wire, frozen=True):
+class _Against(Wire, frozen=True):
     key: str
     kind: Literal["final", "failure", "unknown"]
     message: str | None
 
 
-class _Ruling(_Wire, frozen=True):
+class _Ruling(Wire, frozen=True):
     id: str
     kind: str
     by: _Identity
@@ -117,14 +104,14 @@ class _Ruling(_Wire, frozen=True):
     waives: tuple[str, ...]
 
 
-class _Step(_Wire, frozen=True):
+class _Step(Wire, frozen=True):
     kind: str
     time: str
     files: tuple[str, ...]
     why: str
 
 
-class _Standing(_Wire, frozen=True):
+class _Standing(Wire, frozen=True):
     """`why` says what it waits for, or why it ended; `counted` are those whose approvals count, of `needed`."""
 
     status: str
@@ -135,7 +122,7 @@ class _Standing(_Wire, frozen=True):
     waives: tuple[str, ...]
 
 
-class _Document(_Wire, frozen=True):
+class _Document(Wire, frozen=True):
     """An exception of quarantine."""
 
     schema: Literal["quarantine/exception/1"]
@@ -268,36 +255,14 @@ def _file(file: ExceptionFile, case: ExceptionCase, entry: DossierFile | None) -
                 rule=escape_prose(outcome.rule),
                 outcome=outcome.kind.value,
                 message=escape_prose(outcome.message),
-                evidence={escape_prose(key): _evidence(value) for key, value in outcome.evidence},
+                evidence=evidence(outcome.evidence),
             )
             for outcome in entry.outcomes
         ),
-        advisories=None if entry is None else tuple(map(_finding, entry.findings)),
+        advisories=None if entry is None else tuple(map(advisory, entry.findings)),
         requires=None if entry is None else tuple(map(escape_prose, entry.requires)),
         reports=None if entry is None else tuple(map(_exact, entry.reports)),
     )
-
-
-def _finding(finding: Finding) -> _Finding:
-    return _Finding(
-        id=escape_prose(finding.id),
-        aliases=tuple(map(escape_prose, finding.aliases)),
-        severity=finding.severity.value,
-        score=None if finding.score is None else escape_prose(finding.score),
-        fixed=tuple(map(escape_prose, finding.fixed)),
-        malware=finding.malware,
-        summary=escape_prose(finding.summary),
-    )
-
-
-def _evidence(value: EvidenceValue) -> EvidenceValue:
-    match value:
-        case str():
-            return escape_prose(value)
-        case tuple():
-            return tuple(map(escape_prose, value))
-        case _:
-            return value
 
 
 def _rulings(case: ExceptionCase) -> Iterable[_Ruling]:
@@ -353,7 +318,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     risk: Risk
 
 
-class _Row(_Wire, frozen=True):
+class _Row(Wire, frozen=True):
     id: str
     status: str
     risk: str
@@ -365,7 +330,7 @@ class _Row(_Wire, frozen=True):
     standing: _Standing
 
 
-class _List(_Wire, frozen=True):
+class _List(Wire, frozen=True):
     schema: Literal["quarantine/exception-list/1"]
     exceptions: tuple[_Row, ...]
 

@@ -14,7 +14,6 @@ from quarantine.model import (
     CheckResult,
     Digest,
     EvidenceValue,
-    Finding,
     JudgedItem,
     Location,
     Outcome,
@@ -26,6 +25,7 @@ from quarantine.model import (
     Unverifiable,
 )
 from quarantine.report.escape import ascii_json, escape_prose, public_url, well_formed
+from quarantine.report.json_parts import Advisory, Wire, advisory, evidence
 from quarantine.report.view import pinned, timestamp
 from quarantine.report.wayout import exception_for
 
@@ -35,29 +35,25 @@ SCHEMA = "quarantine/verdict/1"
 _Verdict = Literal["allowed", "denied", "undecided"]
 
 
-class _Wire(msgspec.Struct, frozen=True, kw_only=True):
-    """A JSON object whose keys stand in the order of the fields; every field is always there."""
-
-
-class _Tool(_Wire, frozen=True):
+class _Tool(Wire, frozen=True):
     name: str
     version: str
 
 
-class _Location(_Wire, frozen=True):
+class _Location(Wire, frozen=True):
     file: str
     line: int | None
 
 
-class _Reason(_Wire, frozen=True):
+class _Reason(Wire, frozen=True):
     rule: str
     outcome: Literal["pass", "fail", "unknown", "not-applicable"]
     message: str
-    evidence: dict[str, str | int | bool | tuple[str, ...] | None]
+    evidence: dict[str, EvidenceValue]
     location: _Location | None
 
 
-class _Subject(_Wire, frozen=True):
+class _Subject(Wire, frozen=True):
     file: str
     format: str
     sha256: str
@@ -67,11 +63,11 @@ class _Subject(_Wire, frozen=True):
     reasons: tuple[_Reason, ...]
 
 
-class _Policy(_Wire, frozen=True):
+class _Policy(Wire, frozen=True):
     sha256: str
 
 
-class _Advisories(_Wire, frozen=True):
+class _Advisories(Wire, frozen=True):
     sha256: str
     as_of: str | None
     sources: dict[str, int]
@@ -79,17 +75,7 @@ class _Advisories(_Wire, frozen=True):
     accepted_until: str | None
 
 
-class _Advisory(_Wire, frozen=True):
-    id: str
-    aliases: tuple[str, ...]
-    severity: str
-    score: str | None
-    fixed: tuple[str, ...]
-    malware: bool
-    summary: str
-
-
-class _Artifact(_Wire, frozen=True):
+class _Artifact(Wire, frozen=True):
     filename: str
     digest: str | None
     size: int | None
@@ -98,13 +84,13 @@ class _Artifact(_Wire, frozen=True):
     yanked: str | None
 
 
-class _Reference(_Wire, frozen=True):
+class _Reference(Wire, frozen=True):
     kind: Literal["url", "vcs", "path"]
     text: str
     editable: bool
 
 
-class _Item(_Wire, frozen=True):
+class _Item(Wire, frozen=True):
     """`advisories` is null where they could not be looked up, which is not the same as none.
 
     `holds` are the Python distributions that a conda package installs, null where its file list can't be read; empty for
@@ -133,7 +119,7 @@ class _Item(_Wire, frozen=True):
     pinned: str | None
     required_by: tuple[str, ...]
     location: _Location | None
-    advisories: tuple[_Advisory, ...] | None
+    advisories: tuple[Advisory, ...] | None
     reasons: tuple[_Reason, ...]
     nearest: str | None
     held_back_from: str | None
@@ -144,20 +130,20 @@ class _Item(_Wire, frozen=True):
     exception_request: str | None
 
 
-class _Unverifiable(_Wire, frozen=True):
+class _Unverifiable(Wire, frozen=True):
     file: str
     line: int | None
     what: str
     why: str
 
 
-class _Audit(_Wire, frozen=True):
+class _Audit(Wire, frozen=True):
     stream: str
     seq: int
     sha256: str
 
 
-class _Document(_Wire, frozen=True):
+class _Document(Wire, frozen=True):
     """A verdict of quarantine."""
 
     schema: Literal["quarantine/verdict/1"]
@@ -246,7 +232,7 @@ def _item(judged: JudgedItem, result: CheckResult) -> _Item:
         pinned=_optional(pinned(item)),
         required_by=tuple(map(well_formed, item.required_by)),
         location=None if item.location is None else _location(item.location),
-        advisories=None if judged.findings is None else tuple(map(_advisory, judged.findings)),
+        advisories=None if judged.findings is None else tuple(map(advisory, judged.findings)),
         reasons=tuple(map(_reason, judged.outcomes)),
         nearest=None if judged.nearest is None else well_formed(str(judged.nearest)),
         held_back_from=None if item.held_back_from is None else well_formed(str(item.held_back_from)),
@@ -281,36 +267,14 @@ def _location(location: Location) -> _Location:
     return _Location(file=well_formed(location.file), line=location.line)
 
 
-def _advisory(finding: Finding) -> _Advisory:
-    return _Advisory(
-        id=escape_prose(finding.id),
-        aliases=tuple(map(escape_prose, finding.aliases)),
-        severity=finding.severity.value,
-        score=None if finding.score is None else escape_prose(finding.score),
-        fixed=tuple(map(escape_prose, finding.fixed)),
-        malware=finding.malware,
-        summary=escape_prose(finding.summary),
-    )
-
-
 def _reason(outcome: Outcome) -> _Reason:
     return _Reason(
         rule=escape_prose(outcome.rule),
         outcome=outcome.kind.value,
         message=escape_prose(outcome.message),
-        evidence={escape_prose(key): _evidence(value) for key, value in outcome.evidence},
+        evidence=evidence(outcome.evidence),
         location=None if outcome.location is None else _location(outcome.location),
     )
-
-
-def _evidence(value: EvidenceValue) -> EvidenceValue:
-    match value:
-        case str():
-            return escape_prose(value)
-        case tuple():
-            return tuple(map(escape_prose, value))
-        case _:
-            return value
 
 
 def _advisories(snapshot: Snapshot) -> _Advisories:
