@@ -18,7 +18,7 @@ import msgspec
 
 from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
-from quarantine.model import Target, is_loopback
+from quarantine.model import Target, complaint_about_variable, is_loopback
 
 __all__ = [
     "Environment",
@@ -45,6 +45,13 @@ _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _PREFIX = re.compile(r"(?=.{0,24}\Z)(?:[a-z0-9](?:-?[a-z0-9])*-?)?")
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 ENTRA_AUTHORITY = "https://login.microsoftonline.com"
+# what proves who this machine is goes there, so none but Entra's own, in each of Azure's clouds
+_ENTRA_HOSTS = (
+    "login.microsoftonline.com",
+    "login.microsoftonline.us",
+    "login.partner.microsoftonline.cn",
+    "login.chinacloudapi.cn",
+)
 # kind of identity -> (the keys that it needs, those that it may have)
 _OF_KIND = {
     "local": (frozenset[str](), frozenset[str]()),
@@ -409,8 +416,12 @@ def _identity(parsed: _Identity, wrong: _Wrong) -> IdentitySettings:
         elif key in ("authority", "issuer"):
             if (complaint := _complaint_about_endpoint(value, f"an {key}", _IDENTITY_EXAMPLES[key])) is not None:
                 wrong(("identity", key), complaint)
+            elif key == "authority" and (complaint := _complaint_about_authority(value)) is not None:
+                wrong(("identity", key), complaint)
         elif not _IDENTITY_FORMS[key].fullmatch(value):
             wrong(("identity", key), f"not of the form of `{key}`: expected {_IDENTITY_EXAMPLES[key]}")
+        elif key == "token" and (complaint := _complaint_about_variable(value)) is not None:
+            wrong(("identity", key), complaint)
     subject = "actor_id" if f"{parsed.issuer}/".startswith(f"{GITHUB_ISSUER}/") else "sub"
     return IdentitySettings(
         kind=parsed.kind,
@@ -433,6 +444,8 @@ def _channels(parsed: tuple[_Channel, ...], wrong: _Wrong) -> tuple[NotifyChanne
         if not _VARIABLE.fullmatch(channel.url):
             # not repeated: somebody may have written the secret itself there
             wrong(("notify", index, "url"), "a channel's URL is a secret, which isn't written down: expected env:NAME")
+        elif (complaint := _complaint_about_variable(channel.url)) is not None:
+            wrong(("notify", index, "url"), complaint)
     return tuple(NotifyChannel(name=channel.name, variable=channel.url.removeprefix("env:")) for channel in parsed)
 
 
@@ -447,6 +460,10 @@ def _complaints_about_store(store: RemoteStore) -> Iterator[tuple[str, str]]:
         yield "", "expected one of account (a URL) and connection (env:NAME)"
     if store.account is not None:
         complaint = _complaint_about_endpoint(store.account, "a store", "https://NAME.blob.core.windows.net")
+        if complaint is None:
+            from quarantine.io.azure import complaint_about_account  # noqa: PLC0415  # most stores are folders
+
+            complaint = complaint_about_account(urlsplit(store.account).hostname or "")
         if complaint is not None:
             yield "account", complaint
     if store.connection is not None and not _VARIABLE.fullmatch(store.connection):
@@ -454,11 +471,26 @@ def _complaints_about_store(store: RemoteStore) -> Iterator[tuple[str, str]]:
             "connection",
             "connection says which variable holds the connection string, not what it is: expected env:NAME",
         )
+    elif store.connection is not None and (complaint := _complaint_about_variable(store.connection)) is not None:
+        yield "connection", complaint
     if not _PREFIX.fullmatch(store.prefix):
         yield (
             "prefix",
             f"{store.prefix!a} begins no container's name: expected up to 24 of a-z 0-9 and single '-', like ml-",
         )
+
+
+def _complaint_about_variable(reference: str) -> str | None:
+    """Why `env:NAME` can't name its variable."""
+    return complaint_about_variable(reference.removeprefix("env:"))
+
+
+def _complaint_about_authority(url: str) -> str | None:
+    """Why an encrypted URL can't be where logins are asked for."""
+    host = urlsplit(url).hostname or ""
+    if host in _ENTRA_HOSTS or is_loopback(host):
+        return None
+    return f"{host[:100]!a} is no login host of Microsoft Entra: expected {' or '.join(_ENTRA_HOSTS)}"
 
 
 def _complaint_about_endpoint(url: str, owner: str, example: str) -> str | None:

@@ -26,6 +26,7 @@ __all__ = [
     "SpecError",
     "UpstreamError",
     "UsageError",
+    "install_extra",
 ]
 
 
@@ -81,3 +82,11 @@ class IntegrityError(QuarantineError):
 
 class ConflictError(QuarantineError):
     """A conditional write lost against another writer."""
+
+
+def install_extra(name: str) -> str:
+    """What brings an optional part of this package: from where it was installed, and from nowhere else.
+
+    No command here names the package on a public index: whoever has the name there would be installed.
+    """
+    return f"run pip install '.[{name}]' in the clone that quarantine was installed from"

@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Literal, NewType
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -73,7 +75,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Project = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 _Stage = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 _Filename = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}\Z")]
-_Key = Annotated[str, Meta(min_length=1, max_length=200)]
+_Key = Annotated[str, Meta(min_length=1, max_length=500)]
 _Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -90,7 +92,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Identity(_Value, frozen=True, kw_only=True):
     """Who did something. `id` is immutable where `issuer` gave it; `name` is for reading, and proves nothing.
 
-    `local` is the operating system's user, which nobody has verified. The other kinds stand on a token whose signature,
+    `claim` is what of a token the id is ("oid", "actor_id", "sub"): one person has another id in each. `local` is the operating system's user, which nobody has verified. The other kinds stand on a token whose signature,
     issuer, audience and expiry were verified when the record was written.
     """
 
@@ -98,6 +100,7 @@ class Identity(_Value, frozen=True, kw_only=True):
     id: _Name
     name: Annotated[str, Meta(max_length=256)] = ""
     issuer: Annotated[str, Meta(max_length=512)] = ""
+    claim: Annotated[str, Meta(max_length=64)] = ""
     verified: bool = False
 
     @property
@@ -106,7 +109,9 @@ class Identity(_Value, frozen=True, kw_only=True):
         return self.issuer, self.id
 
     def __str__(self) -> str:
-        return f"{self.name or self.id} ({self.kind}{'' if self.verified else ', unverified'})"
+        where = urlsplit(self.issuer).hostname if self.issuer else None
+        by = "" if where is None else f" of {where}"
+        return f"{self.name or self.id} ({self.kind}{by}{'' if self.verified else ', unverified'})"
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -120,8 +125,8 @@ class ExceptionFile(_Value, frozen=True, order=True, kw_only=True):
 
     ecosystem: Ecosystem
     upstream: _Name
-    name: _Name
-    version: _Name
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    version: Annotated[str, Meta(min_length=1, max_length=100)]
     filename: _Filename
     sha256: Sha256
     size: Annotated[int, Meta(ge=0)] | None = None
@@ -270,6 +275,7 @@ class DossierSummary(_Value, frozen=True, kw_only=True):
     final: tuple[_Key, ...] = ()
     policy: Sha256
     advisories: Annotated[str, Meta(max_length=128)] = ""
+    binding: Annotated[str, Meta(max_length=64)] = ""
     by: Identity
 
     @property
@@ -291,7 +297,11 @@ class RulingKind(StrEnum):
 
 
 class Ruling(_Value, frozen=True, kw_only=True):
-    """One curator's word on one exception. An approval binds files, a dossier, an expiry and the failures it waives."""
+    """One curator's word on one exception. An approval binds files, a dossier, an expiry and the failures it waives.
+
+    `binding` is that of the case's files, by all that was said of them. `project` and `stage` are those of the request, so
+    that what stops an exception stops it whatever becomes of the request.
+    """
 
     kind: RulingKind
     id: _Name
@@ -303,6 +313,9 @@ class Ruling(_Value, frozen=True, kw_only=True):
     dossier: Sha256 | None = None
     expires_at: _Instant | None = None
     waives: tuple[_Key, ...] = ()
+    binding: Annotated[str, Meta(max_length=64)] = ""
+    project: Annotated[str, Meta(max_length=64)] = ""
+    stage: Annotated[str, Meta(max_length=64)] = ""
 
 
 # --- what became of it ------------------------------------------------------------------------------------------------
@@ -358,18 +371,37 @@ class ExceptionCase(_Value, frozen=True, kw_only=True):
 
     @property
     def requesters(self) -> frozenset[tuple[str, str]]:
-        """The keys of all who asked for it: none of them may decide on it."""
+        """The keys of all who asked for it, as far as they say so themselves."""
         asked = () if self.request is None else (self.request.requester,)
         return frozenset(identity.key for identity in (*asked, *(joined.by for joined in self.joined)))
 
     @property
+    def binding(self) -> str:
+        """What stands for the files with all that is said of them; "" where nothing is attached, since the id does that then."""
+        return sha256(msgspec.json.encode((self.id, *self.files))).hexdigest() if self.attached else ""
+
+    @property
     def files(self) -> tuple[ExceptionFile, ...]:
-        """The files that are vetted and approved: attached wheels stand in the place of their source distributions."""
+        """The files that are vetted and approved: attached wheels stand in the place of their source distributions.
+
+        One counts only where it is a wheel of just the source that was asked for, and no bytes that are there already.
+        """
         if self.request is None:
             return ()
-        replaced = {attached.source for attached in self.attached}
-        own = tuple(file for file in self.request.files if file.sha256 not in replaced)
-        return tuple(sorted({*own, *(attached.file for attached in self.attached)}))
+        if not self.attached:
+            return tuple(sorted(self.request.files))
+        files = {file.sha256: file for file in self.request.files}
+        sources = {sha: file for sha, file in files.items() if file.is_source}
+        wheels: dict[str, ExceptionFile] = {}
+        replaced: set[str] = set()
+        for attached in self.attached:
+            source, wheel = sources.get(attached.source), attached.file
+            if source is None or wheel.is_source or wheel.sha256 in files or wheel.sha256 in wheels:
+                continue
+            if (wheel.upstream, wheel.name, wheel.version) == (source.upstream, source.name, source.version):
+                wheels[wheel.sha256] = wheel
+                replaced.add(attached.source)
+        return tuple(sorted((*(file for sha, file in files.items() if sha not in replaced), *wheels.values())))
 
     @property
     def dossier(self) -> DossierSummary | None:
@@ -415,13 +447,15 @@ class Ignored(_Value, frozen=True, kw_only=True):
 class State(_Value, frozen=True, kw_only=True):
     """What all exceptions are now, as far as streams were read. `delivered` are the keys of notifications that arrived.
 
-    `as_of` is the latest time that a curator's or the publisher's entry has: a clock before it is wrong.
+    `broken` says of streams of requests from where on they can't be read. `as_of` is the latest time that an entry of the
+    publisher has: a clock before it is wrong.
     """
 
     cases: Mapping[str, ExceptionCase] = {}
     policies: tuple[PolicyPublished, ...] = ()
     delivered: frozenset[str] = frozenset()
     ignored: tuple[Ignored, ...] = ()
+    broken: tuple[str, ...] = ()
     as_of: datetime | None = None
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "Digest",
     "Directive",
     "Ecosystem",
+    "Elsewhere",
     "EnvironmentSpec",
     "EvidenceValue",
     "Finding",
@@ -72,6 +73,7 @@ __all__ = [
     "Unverifiable",
     "Verdict",
     "combine",
+    "complaint_about_variable",
     "conda_purl",
     "is_loopback",
     "oci_purl",
@@ -171,6 +173,30 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_OTHERS = re.compile(
+    r"(?:AZURE|ARM|MSI|IDENTITY|AWS|GOOGLE|GCP|GCLOUD|CLOUDSDK|GITHUB|GH|ACTIONS|SYSTEM|BUILD|AGENT|RUNNER|ENDPOINT|SECUREFILE"
+    r"|VSTS|VSS|AZUREML|TF|GITLAB|CI|JENKINS|CIRCLE|BITBUCKET|DOCKER|KUBE|KUBERNETES|SSH|GPG|GIT|NPM|PIP|UV|TWINE|POETRY|CONDA"
+    r"|RATTLER|PYTHON|LD|DYLD|VAULT|HF|WANDB|MLFLOW|DATABRICKS|OPENAI|ANTHROPIC)_.*"
+    r"|(?:HTTPS?|FTP|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|PYTHON(?:PATH|HOME)|KUBECONFIG|PATH|HOME|USER|USERNAME|USERPROFILE"
+    r"|LOGNAME|HOSTNAME|SHELL|PWD|OLDPWD|TERM|TMP|TEMP|TMPDIR|APPDATA|LOCALAPPDATA|CI|TF_BUILD|NETRC",
+    re.IGNORECASE,
+)
+
+
+def complaint_about_variable(name: str) -> str | None:
+    """Why a configuration can't name this environment variable as that of a secret, None where it can.
+
+    A configuration comes with the code that is judged, and what is in the variable goes to a host that it names: whatever
+    CI systems, clouds and other tools keep in variables of theirs is not for it to give away.
+    """
+    if _OTHERS.fullmatch(name) is None:
+        return None
+    return (
+        f"the variable {name[:100]} is another system's, and what it holds goes nowhere else: put the secret into a variable "
+        "of its own, like QUARANTINE_SECRET, and name that"
+    )
 
 
 class Ecosystem(StrEnum):
@@ -1040,11 +1066,19 @@ class LetIn(msgspec.Struct, frozen=True, kw_only=True):
     waives: tuple[str, ...] = ()
 
 
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """An exception that holds for every file of an item, in another stage than the one that is judged for."""
+
+    exception: str
+    stage: str
+
+
 class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
     """An item with everything known about it and what the rules made of it.
 
     `nearest` is the nearest version that passes every rule on its own; a local claim that the next resolution proves.
-    `exception` is there whenever one stands behind the item, also where it would pass without.
+    `exception` is there whenever one stands behind the item, also where it would pass without; `elsewhere` is one that
+    holds for its files in another stage of the same project, where the item isn't allowed.
     """
 
     item: Item
@@ -1053,6 +1087,7 @@ class JudgedItem(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[Outcome, ...]
     nearest: Version | str | None = None
     exception: LetIn | None = None
+    elsewhere: Elsewhere | None = None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -1081,7 +1116,8 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     `default_stage` is what a request for an exception takes when it names no stage, "" where that isn't known.
     `before` and `after` are the options that were given before and after the command, for commands to do next (quoted
     for a shell, each with a space in front). `receipt` is None only until the entry is in the log; `lock` is the path of the lock that was written; `project` is
-    who the verdict is for, "" where nobody said.
+    who the verdict is for, "" where nobody said. `lock_stage` is the stage that a lock is judged for when nobody names one;
+    `kept` is the file that the verdict is written to as JSON, None where it isn't.
     """
 
     verdict: Verdict
@@ -1099,3 +1135,5 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
     project: str = ""
     default_stage: str = ""
+    lock_stage: str = ""
+    kept: str | None = None

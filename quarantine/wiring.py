@@ -476,6 +476,10 @@ def proven(settings: Settings, environment: Environment, policy: Policy, now: da
         )
     if environment.ci is None and not (wanted.token and environment.secret(wanted.token)):
         return Proven(project=settings.project)
+    if not any((known.issuer, known.audience) == (wanted.issuer, wanted.audience) for known in policy.identities):
+        raise UsageError(
+            f"tokens of {wanted.issuer} for {wanted.audience} prove nothing here: expected one of the policy's `identities`"
+        )
     from quarantine.adapters.oidc import OidcIdentities  # noqa: PLC0415  # imported where it is used
 
     people = identities(settings, environment, now)
@@ -483,7 +487,7 @@ def proven(settings: Settings, environment: Environment, policy: Policy, now: da
     job = people.job(tell)
     stage = job.environment if job.environment in policy.stages else None
     if not job.repository:
-        return Proven(project=settings.project, stage=stage)
+        raise UsageError(f"the token of {wanted.issuer} names no repository, so it proves no project: expected a job's")
     return Proven(project=policy.project_of(job.repository, settings.project), stage=stage)
 
 
@@ -667,10 +671,13 @@ def process(
     only: frozenset[str],
 ) -> "Process":
     """A run of the central pipeline. UpstreamError when nobody can say who runs it."""
-    from quarantine.audit.events import PUBLISH  # noqa: PLC0415  # imported where it is used
+    from time import monotonic  # noqa: PLC0415  # imported where it is used
+
+    from quarantine.audit.events import PUBLISH  # noqa: PLC0415
     from quarantine.pipeline.process import Process, ProcessPorts  # noqa: PLC0415
     from quarantine.pipeline.publish import Publisher  # noqa: PLC0415
 
+    began = monotonic()
     by = identities(settings, environment, now).who(tell)
     log, pages, stream = (
         audit_log(settings, environment),
@@ -703,6 +710,7 @@ def process(
         stream=stream,
         new_id=new_id,
         plain=plain,
+        elapsed=lambda: monotonic() - began,
         tell=tell,
         only=only,
     )
@@ -719,14 +727,23 @@ def mirror_shelves(
     stage: str,
     now: "Callable[[], datetime]",
 ) -> "MirrorShelves":
-    """What the mirror has for a project and a stage; `now` tells the time whenever it is asked."""
-    from quarantine.pipeline.serve import MirrorShelves  # noqa: PLC0415  # imported where it is used
+    """What the mirror has for a project and a stage; `now` tells the time whenever it is asked.
+
+    A central policy counts as it is when the log is read; the local folder's as it was when the command began.
+    """
+    from quarantine.pipeline.central import published_policy  # noqa: PLC0415  # imported where it is used
+    from quarantine.pipeline.serve import MirrorShelves  # noqa: PLC0415
+
+    store = artifact_store(settings, environment)
+
+    def in_force(state: State, at: datetime) -> Policy:
+        return published_policy(state, store, at)[0] if settings.central_policy else policy
 
     return MirrorShelves(
         log=audit_log(settings, environment),
-        store=artifact_store(settings, environment),
+        store=store,
         pages=page_store(settings, environment),
-        policy=policy,
+        policy=in_force,
         project=project,
         stage=stage,
         local=local_users_decide(settings),

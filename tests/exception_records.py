@@ -24,10 +24,10 @@ from quarantine.model import Ecosystem
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ISSUER = "https://issuer.example.org"
-ANN = Identity(kind="oidc", issuer=ISSUER, id="1", name="ann", verified=True)
-BOB = Identity(kind="oidc", issuer=ISSUER, id="2", name="bob", verified=True)
-CAROL = Identity(kind="oidc", issuer=ISSUER, id="3", name="carol", verified=True)
-PUBLISHER = Identity(kind="oidc", issuer=ISSUER, id="9", name="pipeline", verified=True)
+ANN = Identity(kind="oidc", issuer=ISSUER, id="1", name="ann", claim="sub", verified=True)
+BOB = Identity(kind="oidc", issuer=ISSUER, id="2", name="bob", claim="sub", verified=True)
+CAROL = Identity(kind="oidc", issuer=ISSUER, id="3", name="carol", claim="sub", verified=True)
+PUBLISHER = Identity(kind="oidc", issuer=ISSUER, id="9", name="pipeline", claim="sub", verified=True)
 REQUESTS, DECISIONS, PUBLISH = (
     "log-requests/demo-2026-11",
     "log-decisions/decisions-2026-11",

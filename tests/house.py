@@ -22,6 +22,7 @@ version: 1
 upstreams:
 {upstreams}
 reserved: {reserved}
+identities: {identities}
 projects: {projects}
 default_stage: {{check: development, lock: production, gate: production}}
 rules:
@@ -96,6 +97,7 @@ class House:
     private: dict[str, IndexServer] = field(default_factory=dict)
     reserved: list[dict[str, str]] = field(default_factory=list)
     projects: list[dict[str, str]] = field(default_factory=list)
+    identities: list[dict[str, str]] = field(default_factory=list)
     targets: tuple[str, ...] = ('{python: "3.11", platform: linux-x86_64}',)
     variables: dict[str, str] = field(default_factory=dict)
     credentials: str | None = None
@@ -138,7 +140,10 @@ class House:
         )
         self.write("quarantine.yaml", config + "".join(f"{line}\n" for line in self.settings))
         policy = POLICY.format(
-            upstreams="\n".join(listed), reserved=json.dumps(self.reserved), projects=json.dumps(self.projects)
+            upstreams="\n".join(listed),
+            reserved=json.dumps(self.reserved),
+            projects=json.dumps(self.projects),
+            identities=json.dumps(self.identities),
         )
         self.write("allowlists/policy.yaml", policy)
         if self.entries is not None:

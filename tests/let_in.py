@@ -23,6 +23,7 @@ from quarantine.audit.record import Draft, new_id
 from quarantine.exceptions import (
     Attached,
     DossierSummary,
+    ExceptionCase,
     ExceptionFile,
     ExceptionRequest,
     Identity,
@@ -95,6 +96,7 @@ class LetIn:
     at: datetime = NOW - timedelta(days=2)
     by: Identity = ANN
     request: ExceptionRequest = field(init=False)
+    case: ExceptionCase = field(init=False)
     vetted: tuple[ExceptionFile, ...] = field(init=False)
     dossiers: list[DossierSummary] = field(default_factory=list)
     number: int = 0
@@ -111,6 +113,7 @@ class LetIn:
             nonce="n",
         )
         self.request = replace(asked, id=request_id(asked))
+        self.case = ExceptionCase(id=self.request.id, request=self.request)
         self.vetted = self.files
         ids = [self._id() for _ in range(1 + len(self.files) // 40)]
         self._append(f"log-requests/{self.project}-{self.at:%Y-%m}", *request_drafts(self.request, ids))
@@ -123,6 +126,7 @@ class LetIn:
     def attach(self, source: ExceptionFile, wheel: ExceptionFile, by: Identity = BOB) -> None:
         """A curator attaches a wheel in the place of a source distribution."""
         attached = Attached(time=self._now(), by=by, source=source.sha256, file=wheel)
+        self.case = replace(self.case, attached=(*self.case.attached, attached))
         self.vetted = tuple(sorted({*(file for file in self.vetted if file != source), wheel}))
         self._append(f"log-decisions/decisions-{self.at:%Y-%m}", attached_draft(self.request, attached, self._id()))
 
@@ -135,6 +139,7 @@ class LetIn:
             failures=failures,
             final=final,
             policy=POLICY,
+            binding=self.case.binding,
             by=PUBLISHER,
         )
         self.dossiers.append(dossier)
@@ -163,6 +168,7 @@ class LetIn:
             dossier=dossier.sha256 if approving and dossier is not None else None,
             expires_at=until if approving else None,
             waives=(waives or (() if dossier is None else (*dossier.failures, *dossier.unknowns))) if approving else (),
+            binding=self.case.binding,
         )
         self._append(f"log-decisions/decisions-{self.at:%Y-%m}", ruling_draft(self.request, ruling))
         return ruling

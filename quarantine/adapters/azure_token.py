@@ -1,6 +1,6 @@
 """Tokens of Microsoft Entra for Azure Artifacts feeds, from whatever identity this machine has."""
 
-from quarantine.errors import UpstreamError
+from quarantine.errors import UpstreamError, install_extra
 
 __all__ = ["feed_token"]
 
@@ -14,7 +14,7 @@ def feed_token() -> str:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra: most indexes need none of it
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
     except ImportError as error:
-        raise UpstreamError("credentials: azure needs azure-identity: run pip install 'quarantine[azure]'") from error
+        raise UpstreamError(f"credentials: azure needs azure-identity: {install_extra('azure')}") from error
     try:
         with DefaultAzureCredential() as credential:
             return credential.get_token(_SCOPE).token

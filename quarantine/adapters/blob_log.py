@@ -32,11 +32,13 @@ from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.append_blobs import (
     Attempt,
     BlobSegment,
+    blobs_of,
     final_size,
     folder_of,
     landed,
     last_line,
     make_segment,
+    own,
     read_bytes,
     read_lines,
     seal_segment,
@@ -275,8 +277,8 @@ class BlobLog:
     def _numbered(self, stream: str) -> Iterator[tuple[str, bytes]]:
         """The lines, each with its segment's name."""
         with self._reading(stream) as container:
-            there = segments(container, stream)
-            for segment in there:
+            there = blobs_of(container, stream)
+            for segment in map(own, there):
                 size = segment.size if segment == there[-1] else final_size(container, stream, segment)
                 for line in read_lines(container, f"{folder_of(stream)}/{segment.name}", size):
                     yield segment.name, line

@@ -9,7 +9,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from quarantine.audit.redact import redact
-from quarantine.errors import UpstreamError
+from quarantine.errors import UpstreamError, install_extra
 from quarantine.exceptions import Identity
 from quarantine.io.tokens import Claims, Issuer, Keys, claimed_text, verify_token
 from quarantine.ports import Tell
@@ -53,7 +53,7 @@ def default_credential(scope: str, authority: str) -> str:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra: the embedded default needs none of it
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
     except ImportError as error:
-        raise UpstreamError("identity: entra needs azure-identity: run pip install 'quarantine[azure]'") from error
+        raise UpstreamError(f"identity: entra needs azure-identity: {install_extra('azure')}") from error
     try:
         with DefaultAzureCredential(authority=authority) as credential:
             return credential.get_token(scope).token
@@ -105,4 +105,4 @@ def _identity(claims: Claims, issuer: str) -> Identity:
     # a service principal has no user name
     names = ("preferred_username", "upn", "name", "app_displayname", "azp", "appid")
     name = next((text for text in (claimed_text(claims, key) for key in names) if text), "")
-    return Identity(kind="entra", id=holder, name=name, issuer=issuer, verified=True)
+    return Identity(kind="entra", id=holder, name=name, issuer=issuer, claim="oid", verified=True)

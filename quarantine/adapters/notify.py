@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from quarantine.errors import install_extra
 from quarantine.model import is_loopback
 from quarantine.ports import Delivery, Message, Tell
 
@@ -200,7 +201,7 @@ def _service(channel: Channel) -> "NotifyBase":
     try:
         type_ = getattr(import_module(f"apprise.plugins.{kind.module}"), kind.name)
     except ImportError:
-        raise _Refused("apprise is not installed: run pip install 'quarantine[curators]'") from None
+        raise _Refused(f"apprise is not installed: {install_extra('curators')}") from None
     unreadable = _Refused(f"the URL in {channel.variable} can't be read as one of {found[1]}://")
     parsed = type_.parse_url(url)
     if not isinstance(parsed, dict):

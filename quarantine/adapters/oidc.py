@@ -139,7 +139,14 @@ class OidcIdentities:
         subject = claims.get(self._subject)
         if not isinstance(subject, str) or not 0 < len(subject) <= 256 or not subject.isprintable():
             raise UpstreamError(f"the identity token is refused: it names nobody ({self._subject})")
-        return Identity(kind="oidc", id=subject, name=_name(claims), issuer=self._issuer.issuer, verified=True)
+        return Identity(
+            kind="oidc",
+            id=subject,
+            name=_name(claims),
+            issuer=self._issuer.issuer,
+            claim=self._subject,
+            verified=True,
+        )
 
     def job(self, tell: Tell) -> CiClaims:
         """What the job is. UpstreamError as for `who`."""

@@ -18,7 +18,7 @@ import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from quarantine.errors import UpstreamError
+from quarantine.errors import UpstreamError, install_extra
 from quarantine.io.process import run
 from quarantine.model import Finding, Package, Snapshot, parse_name, parse_version
 from quarantine.policy.advisories import is_malware, join_findings
@@ -160,7 +160,7 @@ class PipAudit:
         if self._command is not None:
             return self._command
         if find_spec("pip_audit") is None:
-            raise UpstreamError("pip-audit is not installed: run `pip install 'quarantine[pip-audit]'`")
+            raise UpstreamError(f"pip-audit is not installed: {install_extra('pip-audit')}")
         return (sys.executable, "-I", "-m", "pip_audit")
 
     def _variables(self, home: str) -> dict[str, str]:

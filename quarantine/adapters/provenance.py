@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from quarantine.archive.inspection import answer, some
-from quarantine.errors import UpstreamError
+from quarantine.errors import UpstreamError, install_extra
 from quarantine.exceptions import ExceptionFile
 from quarantine.io.confine import Limits, answer_of, ask
 from quarantine.model import Ecosystem, EvidenceValue, Outcome, OutcomeKind
@@ -28,7 +28,6 @@ PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
 
 _WORKER = "quarantine.adapters.provenance_worker"
 _PACKAGES = ("quarantine", "msgspec", "packaging", "pypi_attestations", "sigstore", "pydantic", "cryptography")
-_INSTALL = "pip install 'quarantine[curators]'"
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -130,7 +129,7 @@ class Provenance:
         evidence: dict[str, EvidenceValue] = {"expected": str(expected), "claimed": some(claims)}
         match said:
             case _Missing():
-                what = f"{file.filename}: nothing here verifies attestations: {_INSTALL}"
+                what = f"{file.filename}: nothing here verifies attestations: {install_extra('curators')}"
                 return answer(PROVENANCE, OutcomeKind.UNKNOWN, what, **evidence)
             case _Refused():
                 why = said.why[0][:300] if said.why else "none was looked at"

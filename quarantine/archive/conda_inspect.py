@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ from quarantine.archive.inspection import (
 )
 from quarantine.archive.names import check_name, shown, within
 from quarantine.archive.pickles import Pickles
+from quarantine.archive.places import MAX_PTH_BYTES, hazards, is_startup, landed, programs, runs_code
 from quarantine.archive.zip_strict import Member, StrictZip
 from quarantine.errors import IntegrityError
 from quarantine.exceptions import ExceptionFile
@@ -37,7 +38,14 @@ from quarantine.model import CondaRecord, Licences, Outcome, OutcomeKind
 __all__ = ["inspect_conda"]
 
 ABOUT = "info/about.json"
-_LISTED = {INDEX: MAX_INDEX_BYTES, ABOUT: MAX_INDEX_BYTES, PATHS: MAX_LIST_BYTES, FILES: MAX_LIST_BYTES}
+LINK = "info/link.json"
+_LISTED = {
+    INDEX: MAX_INDEX_BYTES,
+    LINK: MAX_INDEX_BYTES,
+    ABOUT: MAX_INDEX_BYTES,
+    PATHS: MAX_LIST_BYTES,
+    FILES: MAX_LIST_BYTES,
+}
 _BLOCK_BYTES = 64 * 1024
 _SCRIPT = re.compile(r"(?:bin|Scripts)/\.?[^/]+-(?:pre-link|post-link|pre-unlink)\.(?:sh|bat)")
 _ACTIVATION = re.compile(r"etc/conda/(?:de)?activate\.d/.+")
@@ -63,8 +71,21 @@ class _Paths(msgspec.Struct, frozen=True):
     paths: tuple[_Path, ...]
 
 
+class _Noarch(msgspec.Struct, frozen=True):
+    entry_points: tuple[str, ...] = ()
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """`info/link.json`: of which programs are made where the package is installed."""
+
+    noarch: _Noarch | None = None
+
+
 class _Seen:
-    """What passes by of a package: digests and sizes of its files, links, and the files that describe it."""
+    """What passes by of a package: digests and sizes of its files, links, and the files that describe it.
+
+    `pth` has of the files that Python reads at its start whether they run code.
+    """
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
@@ -72,6 +93,7 @@ class _Seen:
         self.files: dict[str, tuple[str, int]] = {}
         self.links: dict[str, str] = {}
         self.described: dict[str, bytes] = {}
+        self.pth: dict[str, bool] = {}
         self.scan = Pickles()
         self._through: set[str] = set()
 
@@ -104,8 +126,13 @@ class _Seen:
             self.files[path] = "", member.size
         else:
             hashing = hashlib.sha256()
+            startup, kept = is_startup(landed(path)), b""
             for chunk in self.scan.through(path, _chunks(tar, member)):
                 hashing.update(chunk)
+                if startup and len(kept) < MAX_PTH_BYTES:
+                    kept += chunk
+            if startup:
+                self.pth[path] = runs_code(path, kept, member.size)
             self.files[path] = hashing.hexdigest(), member.size
 
 
@@ -141,7 +168,7 @@ def inspect_conda(file: ExceptionFile, stream: BinaryIO) -> Found:
         answer(ARCHIVE, OutcomeKind.PASS, f"a plain conda package of {seen.count} members", members=seen.count),
         judged(METADATA, problems, f"{INDEX} and the file list agree with what was asked for", holds=some(holds)),
         _listed(seen),
-        _contents(seen.files),
+        _contents(file, seen),
         seen.scan.outcome(),
     ]
     return Found(
@@ -236,19 +263,29 @@ def _listed(seen: _Seen) -> Outcome:
     return judged(RECORD, problems, f"{PATHS} lists all {len(installed)} files with their digests")
 
 
-def _contents(files: Mapping[str, tuple[str, int]]) -> Outcome:
+def _contents(file: ExceptionFile, seen: _Seen) -> Outcome:
     """What a person should know: programs that are run at installing and activating, files that Python runs by itself."""
+    installed = [path for path in (*seen.files, *seen.links) if not path.startswith("info/")]
     groups = {
-        "link_scripts": [path for path in files if _SCRIPT.fullmatch(path)],
-        "activation": [path for path in files if _ACTIVATION.fullmatch(path)],
-        "pth": [path for path in files if path.lower().endswith(".pth") and not path.startswith("info/")],
+        "link_scripts": [path for path in seen.files if _SCRIPT.fullmatch(path)],
+        "activation": [path for path in seen.files if _ACTIVATION.fullmatch(path)],
+        "pth": [path for path in installed if path.lower().endswith(".pth")],
     }
     evidence = {key: some(paths) for key, paths in groups.items() if paths}
     said = "nothing of it is run by itself"
     if evidence:
         counted = ", ".join(f"{len(groups[key])} {key.replace('_', ' ')}" for key in evidence)
         said = f"parts of it are run by themselves, at installing or starting: {counted}"
-    return answer(CONTENTS, OutcomeKind.PASS, said, **evidence)
+    problems: list[str] = []
+    made: tuple[str, ...] = ()
+    try:
+        link = msgspec.json.decode(seen.described.get(LINK, b"{}"), type=_Link)
+        made = programs("\n".join(("[console_scripts]", *(link.noarch or _Noarch()).entry_points)).encode())
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        problems.append(f"{LINK} can't be read: {str(error)[:200]}")
+    places = {path: landed(path) for path in installed}
+    problems += hazards(file.name, places, seen.pth, made=made, several=True)
+    return judged(CONTENTS, problems, said, **evidence)
 
 
 def _without(filename: str, error: IntegrityError) -> str:

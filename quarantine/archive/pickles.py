@@ -18,6 +18,7 @@ from typing import Protocol
 
 from quarantine.archive.inspection import PICKLE, answer, some
 from quarantine.archive.names import shown
+from quarantine.errors import install_extra
 from quarantine.model import Outcome, OutcomeKind
 
 __all__ = ["Pickles"]
@@ -111,7 +112,7 @@ class Pickles:
                 PICKLE,
                 OutcomeKind.UNKNOWN,
                 f"{self._count} members are pickles or may be, and picklescan is not installed: "
-                "pip install 'quarantine[curators]'",
+                f"{install_extra('curators')}",
                 **seen,
             )
         evidence = seen | {

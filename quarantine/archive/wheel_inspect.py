@@ -7,7 +7,7 @@ import base64
 import binascii
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import BinaryIO
 
 import msgspec
@@ -27,6 +27,7 @@ from quarantine.archive.inspection import (
 from quarantine.archive.metadata import MAX_METADATA_BYTES, Metadata, parse_metadata
 from quarantine.archive.names import shown
 from quarantine.archive.pickles import Pickles
+from quarantine.archive.places import MAX_PTH_BYTES, SITE, hazards, is_startup, landed, programs, runs_code
 from quarantine.archive.zip_strict import Member, StrictZip
 from quarantine.errors import IntegrityError
 from quarantine.exceptions import ExceptionFile
@@ -36,12 +37,13 @@ __all__ = ["inspect_wheel", "licences_of", "metadata_problems"]
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 MAX_WHEEL_BYTES = 64 * 1024
-MAX_PTH_BYTES = 64 * 1024
+MAX_ENTRY_POINTS_BYTES = 1024 * 1024
 
 # the specification asks for sha256 or better; what can be forged proves nothing
 _HASHES = ("sha256", "sha384", "sha512")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
-_SCHEMES = ("purelib", "platlib", "scripts", "data", "headers")
+_SCHEMES = {"purelib": SITE, "platlib": SITE, "scripts": "bin", "headers": "include", "data": ""}
+"""Where what lies in a folder of NAME.data goes."""
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -62,8 +64,9 @@ def inspect_wheel(file: ExceptionFile, stream: BinaryIO) -> Found:
         described = _content(archive, files, f"{info}/WHEEL", MAX_WHEEL_BYTES)
         recorded = _content(archive, files, f"{info}/RECORD", MAX_RECORD_BYTES)
         listed, problems = ({}, [f"it has no {info}/RECORD"]) if recorded is None else _lines(info, recorded)
+        entry_points = _content(archive, files, f"{info}/entry_points.txt", MAX_ENTRY_POINTS_BYTES)
         scan = Pickles()
-        pth: list[str] = []
+        pth: dict[str, bool] = {}
         for member in archive.members:
             problems += _read(archive, member, listed, scan, pth)
     except IntegrityError as error:
@@ -76,7 +79,7 @@ def inspect_wheel(file: ExceptionFile, stream: BinaryIO) -> Found:
         answer(ARCHIVE, OutcomeKind.PASS, f"a plain zip file of {len(archive.members)} members", members=len(files)),
         judged(METADATA, wrong, f"file name, {info}, METADATA and WHEEL agree"),
         judged(RECORD, problems, f"RECORD lists all {len(files)} files with their digests"),
-        _contents(file, info, files, pth),
+        _contents(file, info, files, pth, programs(entry_points or b"")),
         scan.outcome(),
     ]
     return Found(
@@ -122,12 +125,12 @@ def _content(archive: StrictZip, files: Mapping[str, Member], name: str, max_byt
 
 
 def _read(
-    archive: StrictZip, member: Member, listed: Mapping[str, _Listed], scan: Pickles, pth: list[str]
+    archive: StrictZip, member: Member, listed: Mapping[str, _Listed], scan: Pickles, pth: dict[str, bool]
 ) -> list[str]:
     """Reads a member, and says what is wrong with what RECORD says of it."""
     line = listed.get(member.name)
     hashing = hashlib.new(line.algorithm) if line is not None and line.algorithm in _HASHES else None
-    startup = member.name.lower().endswith(".pth") and _place(member.name).count("/") == 0
+    startup = is_startup(_place(member.name) or "")
     kept = b""
     for chunk in scan.through(member.name, archive.chunks(member)):
         if hashing is not None:
@@ -135,8 +138,7 @@ def _read(
         if startup and len(kept) < MAX_PTH_BYTES:
             kept += chunk
     if startup:
-        runs = any(text.startswith((b"import ", b"import\t")) for text in kept.splitlines())
-        pth.append(f"{member.name}{' (runs code)' if runs else ''}")
+        pth[member.name] = runs_code(member.name, kept, member.size)
     if line is None:
         return []
     if hashing is not None and hashing.digest() != line.digest:
@@ -268,35 +270,51 @@ def _tags(lines: Iterable[str]) -> frozenset[Tag]:
 # --- what it installs -------------------------------------------------------------------------------------------------
 
 
-def _place(name: str) -> str:
-    """Where a member goes below site-packages, when it goes there: members of NAME.data say so by a folder."""
+def _place(name: str) -> str | None:
+    """Where a member goes: members of NAME.data say so by a folder. None for a place that doesn't exist."""
     top, _, rest = name.partition("/")
+    if not top.endswith(".data") or not rest:
+        return f"{SITE}/{name}"
     scheme, _, below = rest.partition("/")
-    return below if top.endswith(".data") and scheme in ("purelib", "platlib") else name
+    if scheme not in _SCHEMES or not below:
+        return None
+    return landed(below) if scheme == "data" else f"{_SCHEMES[scheme]}/{below}"
 
 
-def _contents(file: ExceptionFile, info: str, files: Iterable[str], pth: list[str]) -> Outcome:
+def _contents(
+    file: ExceptionFile, info: str, files: Iterable[str], pth: Mapping[str, bool], made: Collection[str]
+) -> Outcome:
     """What a person should know: names beside the package's own, files that Python runs by itself, programs."""
+    places: dict[str, str] = {}
     tops: dict[str, None] = {}
     schemes: dict[str, list[str]] = {scheme: [] for scheme in ("scripts", "data", "headers")}
-    unknown: list[str] = []
+    problems: list[str] = []
+    foreign: dict[str, None] = {}
+    own = f"{info[: -len('.dist-info')]}.data"
     for name in files:
         top, _, rest = name.partition("/")
-        scheme = rest.partition("/")[0]
         if top == info:
             continue
-        if top.endswith(".data") and rest:
-            if scheme not in _SCHEMES:
-                unknown.append(name)
-            elif scheme in schemes:
-                schemes[scheme].append(name)
-                continue
-        tops[_place(name).partition("/")[0]] = None
-    own = file.name.replace("-", "_")
-    beside = [top for top in tops if top.partition(".")[0].lower().replace("-", "_") not in (own, f"_{own}")]
+        place = _place(name)
+        if place is None:
+            problems.append(f"its member {shown(name)} goes to a place that doesn't exist")
+            continue
+        places[name] = place
+        if top.endswith(".data") and rest and top.lower() != own.lower():
+            foreign[top] = None
+        if rest and top.endswith(".data") and (scheme := rest.partition("/")[0]) in schemes:
+            schemes[scheme].append(name)
+        folder, _, below = place.partition("/")
+        if folder == SITE:
+            tops[below.partition("/")[0]] = None
+    problems += [f"its folder {shown(top)} is not {shown(own)}: installers differ in where it goes" for top in foreign]
+    problems = [*hazards(file.name, places, pth, data=schemes["data"], made=made), *problems]
+    mine = file.name.replace("-", "_")
+    beside = [top for top in tops if top.partition(".")[0].lower().replace("-", "_") not in (mine, f"_{mine}")]
+    read = [f"{name}{' (runs code)' if runs else ''}" for name, runs in pth.items()]
     evidence = {
         key: some(names)
-        for key, names in (("top_level", list(tops)), ("beside", beside), ("pth", pth), *schemes.items())
+        for key, names in (("top_level", list(tops)), ("beside", beside), ("pth", read), *schemes.items())
         if names
     }
     said = f"it installs {len(tops)} names at the top level"
@@ -304,7 +322,6 @@ def _contents(file: ExceptionFile, info: str, files: Iterable[str], pth: list[st
         said += f", {len(pth)} .pth files that Python reads whenever it starts"
     if schemes["scripts"]:
         said += f", {len(schemes['scripts'])} programs"
-    problems = [f"its member {shown(name)} goes to a place that doesn't exist" for name in unknown]
     return judged(CONTENTS, problems, said, **evidence)
 
 

@@ -6,7 +6,7 @@ its writer. An entry that is not of its form, or in the wrong container, means n
 
 import hashlib
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -55,6 +55,8 @@ REQUESTS, DECISIONS, PUBLISH = "log-requests", "log-decisions", "log-publish"
 _FILES_A_PART = 40
 # forty of the largest files that a request may name stay below the limit of a record
 MAX_PARTS = 50
+MAX_DAYS = 3650
+"""The longest that somebody may ask for; no policy allows more."""
 
 _PREFIX = "quarantine.exception."
 _REQUESTED, _JOINED, _ATTACHED = f"{_PREFIX}requested.v1", f"{_PREFIX}joined.v1", f"{_PREFIX}attached.v1"
@@ -317,6 +319,8 @@ def _part(entry: Entry, data: _Requested) -> RequestPart:
         raise ValueError(f"{entry.type}: names another time than its entry does, or a part beyond its end")
     for file in data.files:
         file.check()
+    if data.until is not None and not data.time < data.until < data.time + timedelta(days=MAX_DAYS):
+        raise ValueError(f"{entry.type}: asks for an end before its beginning, or more than {MAX_DAYS} days after it")
     request = ExceptionRequest(
         id=data.exception,
         project=data.project,

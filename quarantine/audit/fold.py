@@ -34,9 +34,11 @@ __all__ = ["CONTAINERS", "Folded", "decode_folded", "encode_folded", "fold"]
 CONTAINERS = (REQUESTS, DECISIONS, PUBLISH)
 """The containers of the streams that are folded."""
 
-VERSION = 2
+VERSION = 3
 """Of the fold's meaning: a page of another version is folded again from the start."""
 MAX_IGNORED = 100
+MAX_JOINED = 100
+"""Anybody may write that they ask for the same, as often as they like: more are no news, and would take time to fold."""
 
 
 class Partial(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +76,13 @@ def decode_folded(data: bytes) -> Folded | None:
     return folded if folded.version == VERSION else None
 
 
-def fold(before: Folded, places: Mapping[str, Place], entries: Iterable[tuple[str, Entry]]) -> Folded:
-    """The state after these entries, each with its stream; `places` are the places behind them."""
+def fold(
+    before: Folded, places: Mapping[str, Place], entries: Iterable[tuple[str, Entry]], broken: Iterable[str] = ()
+) -> Folded:
+    """The state after these entries, each with its stream; `places` are the places behind them.
+
+    Entries of requesters that come again change nothing. `broken` says which of their streams can't be read to the end.
+    """
     cases = dict(before.state.cases)
     partial = dict(before.partial)
     policies, delivered = list(before.state.policies), set(before.state.delivered)
@@ -101,10 +108,15 @@ def fold(before: Folded, places: Mapping[str, Place], entries: Iterable[tuple[st
             if len(ignored) < MAX_IGNORED:
                 ignored.append(Ignored(stream=stream, seq=entry.seq, why=str(error)[:500]))
             continue
-        if not stream.startswith(f"{REQUESTS}/"):
+        if stream.startswith(f"{PUBLISH}/"):
             as_of = _later(as_of, entry.time)
     state = State(
-        cases=cases, policies=tuple(policies), delivered=frozenset(delivered), ignored=tuple(ignored), as_of=as_of
+        cases=cases,
+        policies=tuple(policies),
+        delivered=frozenset(delivered),
+        ignored=tuple(ignored),
+        broken=tuple(broken),
+        as_of=as_of,
     )
     return Folded(places={**before.places, **places}, partial=partial, state=state)
 
@@ -145,6 +157,10 @@ def _with(case: ExceptionCase, event: Event) -> ExceptionCase:
     """The case with one more thing that is said of it."""
     match event:
         case Joined():
+            if any(joined.by.key == event.by.key for joined in case.joined):
+                return case
+            if len(case.joined) >= MAX_JOINED:
+                raise ValueError(f"more than {MAX_JOINED} people who ask for the same")
             return replace(case, joined=tuple(sorted((*case.joined, event), key=lambda joined: joined.time)))
         case Attached():
             return replace(case, attached=tuple(sorted((*case.attached, event), key=lambda attached: attached.time)))

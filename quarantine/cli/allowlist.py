@@ -118,7 +118,11 @@ def _publish(session: Session, reason: str) -> int:
     settings, environment = session.settings, session.environment
     # read as a policy first: what can't be judged by is never put in force
     files = wiring.policy_files(settings.allowlists)
-    wiring.policy(settings, session.now)
+    if not wiring.policy(settings, session.now).identities:
+        raise UsageError(
+            f"{settings.allowlists}/policy.yaml doesn't say whose words on exceptions count: add `identities`, a list of "
+            "{issuer, audience}; without it, whoever runs a command would choose whom to believe"
+        )
     published, receipt = publish_policy(
         files,
         wiring.identities(settings, environment, session.now).who(session.tell),

@@ -93,12 +93,15 @@ def command(
 
     Exit status: 0 allowed, 1 denied, 2 bad input, 3 undecided.
     """
-    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from msgspec.structs import replace  # noqa: PLC0415  # --help needs none of it
+
+    from quarantine import wiring  # noqa: PLC0415
     from quarantine.pipeline.check import check  # noqa: PLC0415
     from quarantine.pipeline.lock import LockKind  # noqa: PLC0415
     from quarantine.report.json_verdict import encode  # noqa: PLC0415
     from quarantine.report.render import render  # noqa: PLC0415
     from quarantine.report.view import headline  # noqa: PLC0415
+    from quarantine.report.wayout import next_steps  # noqa: PLC0415
 
     if context is not None and not context.is_dir():
         raise UsageError(f"--context {str(context)!a}: there is no such folder")
@@ -137,6 +140,8 @@ def command(
         settings, policy, session.environment, session.now, offline=offline, state=in_force.state
     )
     result = check(request, ports, encode, session.tell)
+    kept_as = next((str(file) for kind, file in sinks if kind == "json" and file is not None), None)
+    result = replace(result, kept=kept_as)
     if result.lock is not None and lock is not None and lock.kind is LockKind.CONDA_LOCK and _has_image(result):
         session.say(f"{result.lock} holds packages alone: name the image by the digest above, or lock with azureml=DIR")
     for kind, file in sinks:
@@ -146,6 +151,8 @@ def command(
             ports.write(file, render(kind, result).encode())
     if all(file is not None for _, file in sinks):
         session.say(headline(result))
+        for step in next_steps(result):
+            session.say(f"next: {step.what}: {step.command}" if step.command else f"next: {step.what}")
     _tell_ci(session, result)
     return result.verdict.exit_status
 

@@ -109,6 +109,8 @@ def _text(done: "Done") -> str:
     lines = [f"{escape(step.what)}\t{step.exception[:12]}\t{escape(step.text)}" for step in done.steps]
     if not lines:
         lines = ["nothing was due"]
+    if done.postponed:
+        lines.append(f"{done.postponed} left to be vetted by the next run, for want of time")
     if done.waiting:
         lines.append(f"{done.waiting} waiting for a decision: quarantine exception list --status vetted")
     return "\n".join(lines)
@@ -124,5 +126,6 @@ def _json(done: "Done") -> str:
         "steps": [{"exception": step.exception, "what": step.what, "text": escape(step.text)} for step in done.steps],
         "troubles": [{"exception": trouble.exception, "text": escape(trouble.text)} for trouble in done.troubles],
         "waiting": done.waiting,
+        "postponed": done.postponed,
     }
     return ascii_json(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())

@@ -31,7 +31,7 @@ __all__ = ["import_", "request"]
     "verdict",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Ask for every refused package of a verdict (check --report json=FILE).",
+    help="Ask for every package that a verdict refuses, or leaves undecided (check --report json=FILE).",
 )
 @click.option("--project", metavar="NAME", help="Who it is for [default: the project of quarantine.yaml].")
 @click.option("--stage", metavar="NAME", help="The stage it is for [default: the verdict's, else that of check].")
@@ -52,7 +52,7 @@ def request(
     out: Path | None,
     offline: bool,
 ) -> int:
-    """Ask for an exception: one request for all of the packages that are named, or that a verdict refuses.
+    """Ask for an exception: one request for all of the packages that are named, or that a verdict doesn't allow.
 
     PACKAGE is NAME==VERSION of a Python distribution, or a package URL (pkg:pypi/NAME@VERSION, or the pkg:conda/... that
     a verdict has). The request is for files by their digests: all wheels that may be installed on the targets of
@@ -72,7 +72,7 @@ def request(
     from quarantine.pipeline.request import draft_request, encode_request, file_request  # noqa: PLC0415
 
     if bool(packages) == (verdict is not None):
-        raise UsageError("name packages, or a verdict that refuses some (--from FILE): one of both")
+        raise UsageError("name packages, or a verdict that doesn't allow some (--from FILE): one of both")
     settings, environment = session.settings, session.environment
     # where the store can't be reached, the local folder is the only policy there is; whoever imports judges by theirs
     policy = (
@@ -95,7 +95,7 @@ def request(
         )
         _write_new(out, encode_request(drafted))
         session.write(
-            f"{escape(str(out))}: exception {drafted.id[:12]} is asked for once it is imported: {_what(files)}"
+            f"{escape(str(out))}: written, and asked for once somebody imports it, who then is who asks: {_what(files)}"
         )
         session.say(f"next: quarantine exception import {escape(str(out))}, where the store can be reached")
         return 0
@@ -220,17 +220,15 @@ def _read_verdict(verdict: Path) -> "VerdictFile":
 
 
 def _judged(session: Session, policy: "Policy", verdict: "VerdictFile", offline: bool) -> "tuple[ExceptionFile, ...]":
-    """The files of every package that the verdict refuses, and that an exception can be for; what is left out is told."""
+    """The files of every package that the verdict doesn't allow, and that an exception can be for; what is left out is told."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.pipeline.request_files import can_be_asked, held_to_owners  # noqa: PLC0415
 
     kept, others = can_be_asked(verdict.refused)
     for one in (*verdict.left_out, *others):
         session.say(f"left out: {escape(one.label)}: {escape(one.why)}")
-    if verdict.undecided:
-        session.say(f"left out: {verdict.undecided} undecided items: mend the evidence, and check again")
     if not kept:
-        message = "refuses nothing that an exception can be for"
+        message = "holds nothing that an exception can be for"
         raise SpecError([Problem(file=verdict.file, message=message)])
     if offline and all(one.files for one in kept):
         session.say("note: what the verdict says of files was not held to their upstreams; vetting does that")

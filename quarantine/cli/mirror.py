@@ -50,8 +50,8 @@ def command() -> None:
 def _serve(session: Session, port: int, project: str | None, stage: str | None) -> int:
     """Serve the mirror on this machine, 127.0.0.1 alone, until Ctrl-C: for pip, uv and conda, which need no credential.
 
-    Only what an exception lets in now, for the project and the stage, is there; a revocation counts within seconds. The
-    store is read as whoever runs this. Every file is hashed on its way: a wrong one breaks off before its end.
+    Only what an exception lets in now, for the project and the stage, is there; a revocation counts within seconds, and so
+    does a central policy that is published. The store is read as whoever runs this. Every file is hashed on its way: a wrong one breaks off before its end.
 
     Exit status: 0 ended by Ctrl-C, 2 no such stage, 3 the log or the store can't be read, or the port is taken.
 
@@ -64,6 +64,7 @@ def _serve(session: Session, port: int, project: str | None, stage: str | None) 
 
     from quarantine import wiring  # noqa: PLC0415
     from quarantine.adapters.mirror_server import MirrorServer  # noqa: PLC0415
+    from quarantine.report.view import counted  # noqa: PLC0415
 
     settings = session.settings
     in_force = wiring.policies(settings, session.environment, session.now)
@@ -73,9 +74,10 @@ def _serve(session: Session, port: int, project: str | None, stage: str | None) 
     shelves = wiring.mirror_shelves(settings, session.environment, in_force.policy, name, chosen, _clock(session))
     count = shelves.count
     with MirrorServer(shelves, port, lambda text: session.say(escape(text))) as server:
-        session.write(_configuration(server.origin))
-        session.say(f"serving {count} files of project {escape(name)} in stage {escape(chosen)}: Ctrl-C ends it")
         try:
+            files = counted(count, "file")
+            session.say(f"serving {files} of project {escape(name)} in stage {escape(chosen)}: Ctrl-C ends it")
+            session.write(_configuration(server.origin))
             Event().wait()
         except KeyboardInterrupt:
             session.say("ended")
@@ -83,11 +85,19 @@ def _serve(session: Session, port: int, project: str | None, stage: str | None) 
 
 
 def _clock(session: Session) -> Callable[[], datetime]:
-    """The time while the command runs: the instant that it began, and what went by since."""
-    from time import monotonic  # noqa: PLC0415  # --help needs none of it
+    """The time while the command runs: the instant that it began, and what went by since.
 
-    began = monotonic()
-    return lambda: session.now + timedelta(seconds=monotonic() - began)
+    Also while the machine was asleep, during which Linux's monotonic clock stands still: an exception may have ended then.
+    """
+    import time  # noqa: PLC0415  # --help needs none of it
+
+    kind = getattr(time, "CLOCK_BOOTTIME", None)
+
+    def elapsed() -> float:
+        return time.monotonic() if kind is None else time.clock_gettime(kind)
+
+    began = elapsed()
+    return lambda: session.now + timedelta(seconds=elapsed() - began)
 
 
 def _configuration(origin: str) -> str:
@@ -310,8 +320,10 @@ def _grants(session: Session, in_force: "InForce", result: "CheckResult") -> "Gr
 
 
 def _counted(fetched: "Fetched") -> str:
+    from quarantine.report.view import counted  # noqa: PLC0415  # --help needs none of it
+
     kept = f", {fetched.kept} of them there before" if fetched.kept else ""
-    return f"{fetched.files} files, {fetched.bytes / 2**20:.1f} MiB{kept}"
+    return f"{counted(fetched.files, 'file')}, {fetched.bytes / 2**20:.1f} MiB{kept}"
 
 
 # --- care -------------------------------------------------------------------------------------------------------------
@@ -334,6 +346,7 @@ def _index(session: Session) -> int:
     from quarantine.exceptions import State  # noqa: PLC0415
     from quarantine.pipeline.mirror_index import rebuild  # noqa: PLC0415
     from quarantine.pipeline.process import LEASE  # noqa: PLC0415
+    from quarantine.report.view import counted  # noqa: PLC0415
 
     settings, environment = session.settings, session.environment
     in_force = wiring.policies(settings, environment, session.now)
@@ -349,7 +362,8 @@ def _index(session: Session) -> int:
             local=wiring.local_users_decide(settings),
         )
     session.write(
-        f"{done.files} files of {done.projects} projects and {done.platforms} platforms; {done.written} pages written"
+        f"{counted(done.files, 'file')} of {counted(done.projects, 'project')} and "
+        f"{counted(done.platforms, 'platform')}; {counted(done.written, 'page')} written"
     )
     for problem in done.problems:
         session.say(f"error: {escape(problem)}")
@@ -373,6 +387,7 @@ def _verify(session: Session) -> int:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.exceptions import State  # noqa: PLC0415
     from quarantine.pipeline.mirror_index import verify  # noqa: PLC0415
+    from quarantine.report.view import counted  # noqa: PLC0415
 
     settings, environment = session.settings, session.environment
     in_force = wiring.policies(settings, environment, session.now)
@@ -386,8 +401,8 @@ def _verify(session: Session) -> int:
         local=wiring.local_users_decide(settings),
     )
     session.write(
-        f"{found.files} files, {found.bytes / 2**20:.1f} MiB, hashed; {found.links} links, {found.unlinked} files on no page; "
-        f"{len(found.problems)} problems"
+        f"{counted(found.files, 'file')} and {found.metadata} core metadata of them, {found.bytes / 2**20:.1f} MiB, hashed; "
+        f"{found.unlinked} on no page; {counted(len(found.problems), 'problem')}"
     )
     for problem in found.problems:
         session.say(f"error: {escape(problem)}")

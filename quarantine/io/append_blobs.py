@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "BlobSegment",
+    "blobs_of",
     "final_size",
     "folder_of",
     "landed",
     "last_line",
     "make_segment",
+    "own",
     "read_bytes",
     "read_lines",
     "seal_segment",
@@ -37,11 +39,15 @@ _SEGMENT = re.compile(r"([0-9]{8,16})\.jsonl")
 
 
 class BlobSegment(msgspec.Struct, frozen=True, kw_only=True):
-    """A blob of a stream: the number of the first entry that belongs into it, and how long it was when it was listed."""
+    """A blob of a stream: the number of the first entry that belongs into it, and how long it was when it was listed.
+
+    `foreign` is one of such a name that no append can have made.
+    """
 
     first: int
     size: int
     sealed: bool
+    foreign: bool = False
 
     @property
     def name(self) -> str:
@@ -64,7 +70,22 @@ def folder_of(stream: str) -> str:
 
 
 def segments(container: "ContainerClient", stream: str) -> tuple[BlobSegment, ...]:
-    """The segments of a stream in their order; blobs of other names are none. AzureError, IntegrityError."""
+    """The segments of a stream in their order. AzureError; IntegrityError when one of them is something else."""
+    found = blobs_of(container, stream)
+    for segment in found:
+        own(segment)
+    return found
+
+
+def own(segment: BlobSegment) -> BlobSegment:
+    """The segment; IntegrityError for a blob that is none."""
+    if segment.foreign:
+        raise IntegrityError(f"{segment.name} is no append blob: no append made it, stop and look who did")
+    return segment
+
+
+def blobs_of(container: "ContainerClient", stream: str) -> tuple[BlobSegment, ...]:
+    """What is called like a segment of the stream, in order; blobs of other names are none. AzureError."""
     from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415  # an extra
 
     folder = f"{folder_of(stream)}/"
@@ -74,10 +95,8 @@ def segments(container: "ContainerClient", stream: str) -> tuple[BlobSegment, ..
             match = _SEGMENT.fullmatch(str(blob.name).removeprefix(folder))
             if match is None:
                 continue
-            if blob.blob_type != "AppendBlob":
-                raise IntegrityError(f"{blob.name} is no append blob: no append made it, stop and look who did")
-            sealed = bool(blob.is_append_blob_sealed)
-            found.append(BlobSegment(first=int(match[1]), size=int(blob.size), sealed=sealed))
+            sealed, foreign = bool(blob.is_append_blob_sealed), blob.blob_type != "AppendBlob"
+            found.append(BlobSegment(first=int(match[1]), size=int(blob.size), sealed=sealed, foreign=foreign))
     except ResourceNotFoundError as error:
         if code_of(error) != "ContainerNotFound":
             raise

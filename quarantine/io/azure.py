@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from quarantine.errors import ConfigError, UpstreamError
+from quarantine.errors import ConfigError, UpstreamError, install_extra
 from quarantine.model import is_loopback
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "account_of_connection",
     "account_of_url",
     "code_of",
+    "complaint_about_account",
     "explain",
     "is_transient",
     "read_range",
@@ -51,6 +52,10 @@ ADD = "a role with blobs/read and blobs/add/action"
 WRITE = "a role with blobs/read, blobs/write and blobs/add/action"
 DELETE = "a role with blobs/delete"
 _ACCOUNT = re.compile(r"([a-z0-9]{3,24})\.blob\.")
+# Azure's clouds, and the form that accounts with partitioned DNS have
+_ACCOUNT_HOST = re.compile(
+    r"[a-z0-9]{3,24}\.(?:blob\.core\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)|z[0-9]{1,2}\.blob\.storage\.azure\.net)"
+)
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -150,9 +155,27 @@ class _Connect:
         return "_Connect(***)"
 
 
+def complaint_about_account(host: str) -> str | None:
+    """Why tokens of whoever runs this can't go to a host, None where it is a storage account's in one of Azure's clouds.
+
+    This machine's loopback may have an emulator.
+    """
+    if _ACCOUNT_HOST.fullmatch(host) is not None or is_loopback(host):
+        return None
+    return (
+        f"{host[:100]!a} is no storage account, and tokens go to nothing else: expected NAME.blob.core.windows.net, "
+        "NAME.blob.core.usgovcloudapi.net, NAME.blob.core.chinacloudapi.cn or NAME.zNN.blob.storage.azure.net"
+    )
+
+
 def account_of_url(url: str, *, prefix: str = "", answer_seconds: float = ANSWER_SECONDS) -> BlobAccount:
-    """The account at a URL, by the identity of whoever runs this. UpstreamError when the libraries aren't there."""
+    """The account at a URL, by the identity of whoever runs this. UpstreamError when the libraries aren't there.
+
+    ConfigError for another host than an account's.
+    """
     _needs_libraries()
+    if (complaint := complaint_about_account(urlsplit(url).hostname or "")) is not None:
+        raise ConfigError(complaint)
     return BlobAccount(_Connect(url=url, answer_seconds=answer_seconds), prefix=prefix)
 
 
@@ -190,8 +213,7 @@ def _needs_libraries() -> None:
         import azure.storage.blob  # noqa: F401, PLC0415
     except ImportError as error:
         raise UpstreamError(
-            "a store in a storage account needs azure-storage-blob and azure-identity: run pip install "
-            "'quarantine[azure]'"
+            f"a store in a storage account needs azure-storage-blob and azure-identity: {install_extra('azure')}"
         ) from error
 
 

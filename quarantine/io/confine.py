@@ -43,8 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a child may take: address space, processor time, time by the clock, output, and files that it writes."""
 
     memory_bytes: int = 1024**3
-    cpu_seconds: int = 600
-    seconds: float = 900.0
+    cpu_seconds: int = 120
+    seconds: float = 300.0
     output_bytes: int = 16 * 1024 * 1024
     file_bytes: int = 0
 

@@ -20,7 +20,7 @@ from packaging.version import Version
 
 from quarantine.errors import IntegrityError
 from quarantine.exceptions import DossierFile, Sha256
-from quarantine.model import parse_version
+from quarantine.model import parse_wheel_name
 
 __all__ = [
     "HTML_TYPE",
@@ -47,20 +47,24 @@ _Name = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,254}[a-z0-9])?\Z")
 
 
 class SimpleFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a project. `upload_time` (aware, UTC) is when the mirror took it in.
+    """One wheel of a project. `upload_time` (aware, UTC) is when the mirror took it in.
 
     `yanked` is the owner's reason, None where it isn't yanked. `metadata` is the sha256 of its core metadata, "" where
     none is served; `requires_python` is "" where it says nothing, or nothing that can be read.
     """
 
     filename: _Filename
-    version: str
     sha256: Sha256
     size: Annotated[int, Meta(ge=0)]
     upload_time: datetime
     requires_python: str = ""
     yanked: str | None = None
     metadata: str = ""
+
+    @property
+    def version(self) -> Version:
+        """The version in its file name, which is what installers go by."""
+        return parse_wheel_name(self.filename)[1]
 
     @property
     def place(self) -> str:
@@ -73,7 +77,6 @@ def simple_file(found: DossierFile, size: int, upload_time: datetime) -> SimpleF
     file = found.file
     return SimpleFile(
         filename=file.filename,
-        version=str(parse_version(file.version)),
         sha256=file.sha256,
         size=size,
         upload_time=upload_time.astimezone(UTC),
@@ -115,9 +118,8 @@ class _File(_Wire, frozen=True, kw_only=True):
     upload_time: Annotated[datetime, Meta(tz=True)]
     requires_python: str | UnsetType = UNSET
     yanked: Literal[True] | str | UnsetType = UNSET
+    # PEP 714: never `dist-info-metadata`, the name of old, at which pip up to 23.0 breaks off where a mapping stands
     core_metadata: _Hash | UnsetType = UNSET
-    dist_info_metadata: _Hash | UnsetType = UNSET
-    quarantine_version: str = msgspec.field(name="_version")
 
 
 class _Project(_Wire, frozen=True, kw_only=True):
@@ -134,7 +136,7 @@ _project = msgspec.json.Decoder(_Project)
 
 
 def _sorted(files: Iterable[SimpleFile]) -> list[SimpleFile]:
-    return sorted(set(files), key=lambda file: (Version(file.version), file.filename, file.sha256))
+    return sorted(set(files), key=lambda file: (file.version, file.filename, file.sha256))
 
 
 def project_json(name: str, files: Iterable[SimpleFile]) -> bytes:
@@ -143,7 +145,7 @@ def project_json(name: str, files: Iterable[SimpleFile]) -> bytes:
     page = _Project(
         meta=_Meta(),
         name=canonicalize_name(name),
-        versions=tuple(dict.fromkeys(file.version for file in listed)),
+        versions=tuple(dict.fromkeys(str(file.version) for file in listed)),
         files=tuple(map(_wire, listed)),
     )
     return msgspec.json.encode(page)
@@ -164,8 +166,6 @@ def _wire(file: SimpleFile) -> _File:
         requires_python=file.requires_python or UNSET,
         yanked=UNSET if file.yanked is None else file.yanked or True,
         core_metadata=metadata,
-        dist_info_metadata=metadata,  # PEP 714: older installers know this name
-        quarantine_version=file.version,
     )
 
 
@@ -183,9 +183,9 @@ def read_project(name: str, data: bytes) -> tuple[SimpleFile, ...]:
 
 def _read(file: _File) -> SimpleFile:
     yanked = file.yanked
+    parse_wheel_name(file.filename)
     return SimpleFile(
         filename=file.filename,
-        version=str(parse_version(file.quarantine_version)),
         sha256=file.hashes.sha256,
         size=file.size,
         upload_time=file.upload_time.astimezone(UTC),
@@ -214,8 +214,7 @@ def _link(file: SimpleFile, base: str) -> str:
     if file.yanked is not None:
         attributes += f' data-yanked="{_escape(file.yanked)}"'
     if file.metadata:
-        digest = f"sha256={file.metadata}"
-        attributes += f' data-core-metadata="{digest}" data-dist-info-metadata="{digest}"'
+        attributes += f' data-core-metadata="sha256={file.metadata}"'
     return f"<a {attributes}>{_escape(file.filename)}</a><br>"
 
 

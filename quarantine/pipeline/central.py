@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.exceptions import Identity, PolicyPublished, State
 from quarantine.model import Digest, Receipt
+from quarantine.policy.artifacts import CLOCK_SKEW
 from quarantine.policy.load import Policy, load, policy_sha256
 from quarantine.ports import ArtifactStore, AuditLog
 
@@ -70,14 +72,20 @@ def published_policy(state: State, store: ArtifactStore, now: datetime) -> tuple
             "no policy is in force: none was published in the store yet; a curator does that with "
             "`quarantine allowlist publish --reason WHY`"
         )
-    last = state.policies[-1]
+    # one that a wrong clock put into the future isn't in force yet
+    past = [published for published in state.policies if published.time <= now + CLOCK_SKEW]
+    if not past:
+        raise UpstreamError(
+            "no policy is in force yet: what was published is of a time to come; see whose clock is wrong"
+        )
+    last = past[-1]
     files = _decode(store.get(_EVIDENCE, Digest.sha256(last.bundle)))
     if policy_sha256(files) != last.sha256:
         raise IntegrityError(
             f"the policy that was published on {last.time:%Y-%m-%d} is {policy_sha256(files)}, and its entry says "
             f"{last.sha256}: stop and look who changed it"
         )
-    return load(files, now=now, folder="published policy"), last
+    return replace(load(files, now=now, folder="published policy"), central=True), last
 
 
 def bundle_of(files: Mapping[str, bytes]) -> bytes:

@@ -25,6 +25,7 @@ from quarantine.model import (
     CheckResult,
     Digest,
     Ecosystem,
+    Elsewhere,
     EnvironmentSpec,
     Item,
     JudgedItem,
@@ -133,7 +134,8 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         fits(request.lock, specs, request.working_directory)
     stage = request.policy.stage(request.stage)
     # (2)
-    judge = _judge(request, stage, ports, tell)
+    state, unread = _state(ports)
+    judge = _judge(request, stage, ports, state, unread, tell)
     # (3)
     overlay = Overlay(judge.grants, ports.metadata, request.policy.upstream_of_reserved)
     pages = Pages(ports.index, tell, overlay)
@@ -161,7 +163,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         from quarantine.pipeline.nearest import Nearest  # noqa: PLC0415  # only what is refused has another version
 
         nearest = Nearest(judge=judge, pages=pages, solver=ports.solver, packages=ports.packages, tell=tell)
-        judged = nearest.versions(judged)
+        judged = _elsewhere(nearest.versions(judged), state, request)
     subjects = tuple(_subject(entry, index, judged, request, judge) for index, entry in enumerate(planned))
     preconditions = _preconditions(judge)
     result = CheckResult(
@@ -178,6 +180,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
         after=request.after,
         unverifiable=tuple(entry for spec in specs for leaf in spec.leaves for entry in leaf.unverifiable),
         default_stage=request.policy.default_stages.get("check", ""),
+        lock_stage=request.policy.default_stages.get("lock", ""),
     )
     # (6) to (8)
     return _record(result, specs, request, ports, encode, tell)
@@ -186,18 +189,26 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
 # --- evidence ---------------------------------------------------------------------------------------------------------
 
 
-def _judge(request: CheckRequest, stage: StagePolicy, ports: CheckPorts, tell: Tell) -> Judge:
+def _judge(
+    request: CheckRequest,
+    stage: StagePolicy,
+    ports: CheckPorts,
+    state: State | None,
+    unread: tuple[Outcome, ...],
+    tell: Tell,
+) -> Judge:
     snapshot, problem = None, None
     try:
         snapshot = ports.advisories.snapshot()
     except UpstreamError as error:
         problem = str(error)
-    grants, doubts = _exceptions(request, ports)
+    grants, doubts = _exceptions(request, state)
     return Judge(
         stage=stage,
         preconditions=(
             *rules.preconditions(snapshot, problem, request.advisory_max_age, request.now),
             *_expected_policy(request),
+            *unread,
             *(_clock(request, ports.log) or doubts),
         ),
         snapshot=snapshot,
@@ -209,22 +220,53 @@ def _judge(request: CheckRequest, stage: StagePolicy, ports: CheckPorts, tell: T
     )
 
 
-def _exceptions(request: CheckRequest, ports: CheckPorts) -> tuple[Grants | None, tuple[Outcome, ...]]:
-    """What exceptions come to for the project and the stage, and the doubts about them.
+def _state(ports: CheckPorts) -> tuple[State | None, tuple[Outcome, ...]]:
+    """What exceptions there are, None where nobody ever asked for one, and the doubt where that can't be read.
 
-    Without them neither what is let in nor what is stopped can be told, so a state that can't be read leaves all undecided.
+    Without them neither what is let in nor what is stopped can be told, so it leaves all undecided.
     """
     try:
-        state = ports.exceptions()
+        return ports.exceptions(), ()
     except UpstreamError as error:
         message = f"what exceptions there are can't be read: {error}"
         return None, (Outcome(rule="exceptions", kind=OutcomeKind.UNKNOWN, message=message),)
+
+
+def _exceptions(request: CheckRequest, state: State | None) -> tuple[Grants | None, tuple[Outcome, ...]]:
+    """What exceptions come to for the project and the stage, and the doubts about them."""
     if state is None:
         return None, ()
     from quarantine.policy.decide import clock, grants  # noqa: PLC0415  # most stores have no exception yet
 
     found = grants(state, request.policy, request.project, request.stage, request.now, local=request.local_users)
     return found, clock(state, request.now)
+
+
+def _elsewhere(
+    judged: tuple[JudgedItem, ...], state: State | None, request: CheckRequest
+) -> tuple[JudgedItem, ...]:
+    """The items, those that aren't allowed with the exception that would let them in, did it hold for this stage."""
+    if state is None or not state.cases:
+        return judged
+    from quarantine.policy.decide import grants  # noqa: PLC0415  # most stores have no exception yet
+    from quarantine.policy.waivers import covered  # noqa: PLC0415
+
+    others = {
+        stage: grants(state, request.policy, request.project, stage, request.now, local=request.local_users)
+        for stage in request.policy.stages
+        if stage != request.stage
+    }
+
+    def told(one: JudgedItem) -> JudgedItem:
+        if one.verdict is Verdict.ALLOWED or one.exception is not None:
+            return one
+        found = ((stage, covered(one.item, known)) for stage, known in others.items())
+        first = next(((stage, behind) for stage, behind in found if behind), None)
+        if first is None:
+            return one
+        return replace(one, elsewhere=Elsewhere(exception=first[1][0].exception, stage=first[0]))
+
+    return tuple(map(told, judged))
 
 
 def _expected_policy(request: CheckRequest) -> tuple[Outcome, ...]:

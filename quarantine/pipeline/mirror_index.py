@@ -50,11 +50,15 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, and everything that is wrong. `unlinked` are files that no page has, which nobody is served."""
+    """What was looked at, and everything that is wrong.
+
+    `metadata` are the core metadata that pages name, which lie beside the `files`, and `bytes` the size of both together.
+    `unlinked` are those of the files that no page has, which nobody is served.
+    """
 
     files: int
+    metadata: int
     bytes: int
-    links: int
     unlinked: int
     problems: tuple[str, ...] = ()
 
@@ -72,7 +76,7 @@ def rebuild(
         tell(f"reading exception {case.id[:12]}")
         try:
             intent = intent_of(store, now, case, approved)
-            store_files(store, intent.found, tell)
+            store_files(store, intent, tell)
             listings.append(listing_of(intent.found, intent.step.time, store))
         except QuarantineError as error:
             problems.append(str(error))
@@ -145,12 +149,12 @@ def verify(
     problems += [
         f"a page names the metadata {sha256}, which isn't there" for sha256 in listing.metadata if sha256 not in sizes
     ]
-    linked = {*listed, *listing.metadata}
+    files = sizes.keys() - listing.metadata
     return Verified(
-        files=len(sizes),
+        files=len(files),
+        metadata=len(sizes) - len(files),
         bytes=sum(sizes.values()),
-        links=len(linked),
-        unlinked=len(sizes.keys() - linked),
+        unlinked=len(files - listed.keys()),
         problems=tuple(dict.fromkeys(problems)),
     )
 

@@ -1,16 +1,18 @@
 """What the central pipeline does with exceptions, each time it runs.
 
-(1) Read the log. (2) Vet what is new, and what is named. (3) Look again at what holds, is suspended or waits for a
-decision, when the advisories are others than it was vetted by: what they say may have become more, or less.
-(4) Take what ended out of the mirror: expired, revoked, suspended. (5) Publish what is approved. (6) Say what is about to
-expire. (7) Tell people.
+(1) Read the log. (2) Look again at what holds, is suspended or waits for a decision, when advisories or policy are others
+than it was vetted by: what they say may have become more, or less. (3) Take what ended out of the mirror: expired, revoked,
+suspended. (4) Publish what is approved. (5) Say what is about to expire. (6) Vet what is new, and what is named. (7) Tell
+people.
 
-Ending comes before publishing, so that nothing stays in the mirror for want of something else. One exception that fails
-holds up none of the others, and the next run goes on where this one stopped: a run over what is done writes nothing.
+Ending comes first, so that nothing stays in the mirror for want of something else; vetting, which takes the longest and is of
+files that anybody may ask for, comes after. One exception that fails holds up none of the others, and the next run goes on
+where this one stopped: a run over what is done writes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TypeVar
 
 import msgspec
@@ -41,6 +43,8 @@ from quarantine.ports import AuditLog, Message, Notifier, PageStore, Tell
 
 __all__ = ["LEASE", "Done", "Process", "ProcessPorts", "Step", "Trouble"]
 
+VET_SECONDS = 1800.0
+"""After this nothing more is vetted in a run: what ended must not wait for a day because somebody asked for a thousand files."""
 LEASE = "publisher"
 """What is held while the mirror is changed: two who put a file in and take it out at once could leave a link without one."""
 TOLD_FOR = timedelta(days=14)
@@ -73,11 +77,15 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did. `waiting` counts the exceptions that wait for a decision."""
+    """What a run did.
+
+    `waiting` counts the exceptions that wait for a decision, `postponed` those that weren't vetted for want of time.
+    """
 
     steps: tuple[Step, ...]
     troubles: tuple[Trouble, ...]
     waiting: int
+    postponed: int = 0
 
 
 class ProcessPorts(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +101,7 @@ class ProcessPorts(msgspec.Struct, frozen=True, kw_only=True):
 class Process:
     """One run, at one instant, under one policy. `only` are the exceptions that it is about, all of them where it is empty.
 
-    `plain` makes text from outside harmless, for what people are sent.
+    `plain` makes text from outside harmless, for what people are sent. `elapsed` says how long the run takes, in seconds.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class Process:
         stream: str,
         new_id: Callable[[], str],
         plain: Callable[[str], str],
+        elapsed: Callable[[], float],
         tell: Tell,
         only: frozenset[str] = frozenset(),
     ) -> None:
@@ -122,29 +131,35 @@ class Process:
         self._plain = plain
         self._tell = tell
         self._only = only
+        self._elapsed = elapsed
+        self._postponed = 0
         self._steps: list[Step] = []
         self._troubles: list[Trouble] = []
 
     def run(self, *, vet: bool = True, publish: bool = True, notify: bool = True) -> Done:
         """Everything that is due. UpstreamError when the log can't be read, or a clock is wrong; IntegrityError."""
         state = self._read()  # (1)
+        self._troubles += [Trouble(exception="", text=f"requests are lost: {why}") for why in state.broken]
         if vet:
-            new = [self._vet(case) for case in self._cases(state)]  # (2)
-            state = self._read() if any(new) else state
-            again = [self._look_again(case) for case in self._cases(state)]  # (3)
+            again = [self._look_again(case) for case in self._cases(state)]  # (2)
             state = self._read() if any(again) else state
         if publish:
             if any(map(self._due, self._cases(state))):
                 with self._ports.pages.lease(LEASE):
                     state = self._read()  # somebody else may have had it until now
-                    self._end(self._cases(state), self._needed(state))  # (4)
-                    self._publish(self._cases(state))  # (5)
+                    self._end(self._cases(state), self._needed(state))  # (3)
+                    self._publish(self._cases(state))  # (4)
             for case in self._cases(state):
-                self._warn(case)  # (6)
+                self._warn(case)  # (5)
+        if vet:
+            self._vet_all(self._cases(state))  # (6)
         if notify:
             self._notify(self._read() if self._steps else state)  # (7)
+        state = self._read() if self._steps else state
         waiting = sum(self._status(case) is Status.VETTED for case in state.cases.values())
-        return Done(steps=tuple(self._steps), troubles=tuple(self._troubles), waiting=waiting)
+        return Done(
+            steps=tuple(self._steps), troubles=tuple(self._troubles), waiting=waiting, postponed=self._postponed
+        )
 
     def _read(self) -> State:
         self._tell("reading the log of exceptions")
@@ -165,18 +180,32 @@ class Process:
 
     # --- vetting ------------------------------------------------------------------------------------------------------
 
-    def _vet(self, case: ExceptionCase) -> bool:
+    def _vet_all(self, cases: Iterable[ExceptionCase]) -> None:
+        """Vets what waits for it, until the time of the run is over: the rest is for the next one.
+
+        In no order that whoever asks could choose: a request that takes long, or fails each time, comes last as often as
+        first.
+        """
+        turn = f"{self._now:%Y%m%dT%H%M}"
+        for case in sorted(cases, key=lambda case: sha256(f"{turn}{case.id}".encode()).digest()):
+            if not self._waits(case):
+                continue
+            if self._elapsed() > VET_SECONDS:
+                self._postponed += 1
+                continue
+            self._vet(case)
+
+    def _waits(self, case: ExceptionCase) -> bool:
+        """Whether the case is to be vetted: one that is named is vetted whole, whatever is known of it."""
         decision = decide(case, self._policy, self._now, local=self._local)
-        waits = isinstance(decision, Pending) and decision.status is Status.REQUESTED
-        # an exception that is named is vetted whole, whatever is known of it: what couldn't be told then may be now
+        new = isinstance(decision, Pending) and decision.status is Status.REQUESTED
         named = case.id in self._only and not isinstance(decision, Rejected)
-        if not (waits or named) or rules_of(case, self._policy) is None:
-            return False
+        return (new or named) and rules_of(case, self._policy) is not None
+
+    def _vet(self, case: ExceptionCase) -> None:
         summary = self._tried(case, lambda: self._ports.vetting().vet(case))
-        if summary is None:
-            return False
-        self._did(case, "vetted", _found(summary))
-        return True
+        if summary is not None:
+            self._did(case, "vetted", _found(summary))
 
     def _look_again(self, case: ExceptionCase) -> bool:
         """Whether something else is known of an exception than what it was vetted by."""
@@ -185,8 +214,8 @@ class Process:
         decision = decide(case, self._policy, self._now, local=self._local)
         if not isinstance(decision, Approved) and decision.status not in (Status.VETTED, Status.SUSPENDED):
             return False
-        stage, known = case.request.stage, case.dossier.advisories
-        if self._tried(case, lambda: self._ports.vetting().snapshot(stage)) in (None, known):
+        stage, known = case.request.stage, (case.dossier.policy, case.dossier.advisories)
+        if self._tried(case, lambda: self._ports.vetting().judged_by(stage)) in (None, known):
             return False
         summary = self._tried(case, lambda: self._ports.vetting().again(case))
         if summary is None:

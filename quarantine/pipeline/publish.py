@@ -121,7 +121,7 @@ def publish_all(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Appro
         publisher.tell(f"publishing {number} of {len(intents)}: {intent.case.id[:12]}")
         try:
             # (2), (3)
-            store_files(publisher.store, intent.found, publisher.tell)
+            store_files(publisher.store, intent, publisher.tell)
             listing = listing_of(intent.found, intent.step.time, publisher.store)
             channels |= with_names(publisher.pages, channels, listing)
         except (ConflictError, IntegrityError, UpstreamError) as error:
@@ -197,16 +197,19 @@ def _append(
         steps[case.id].append(step.kind)
 
 
-def store_files(store: ArtifactStore, found: Iterable[DossierFile], tell: Tell) -> None:
-    """Puts bytes and metadata where the mirror serves them from."""
-    for entry in found:
+def store_files(store: ArtifactStore, intent: Intent, tell: Tell) -> None:
+    """Puts bytes and metadata where the mirror serves them from. UpstreamError, IntegrityError."""
+    for entry in intent.found:
         if entry.file.is_source:
             continue
         digest = entry.file.digest
         if store.size(FILES, digest) is None:
             size = store.size(HELD, digest)
             if size is None:
-                raise UpstreamError(f"{entry.file.filename} is not in the holding area: vet it again (exception vet)")
+                raise UpstreamError(
+                    f"{entry.file.filename} is not in the holding area: quarantine exception vet {intent.case.id[:12]} "
+                    "brings it there"
+                )
             tell(f"publishing {entry.file.filename}")
             store.put_file(FILES, digest, size, _file(store.read(HELD, digest)))
         if entry.metadata:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from quarantine.audit.events import joined_draft, request_drafts, request_id
 from quarantine.audit.record import Draft
 from quarantine.audit.redact import redact
-from quarantine.errors import SpecError, UsageError
+from quarantine.errors import IntegrityError, SpecError, UsageError
 from quarantine.exceptions import (
     MAX_FILES,
     ExceptionCase,
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 MAX_REASON = 2000
+MAX_STREAMS = 9
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 """A request of the most files has about 1 MB."""
 
@@ -164,12 +165,25 @@ def _file(
         new = [who for who in (request.requester, *beside) if who.key not in same.requesters]
         if not new:
             return Already(request=same.request)
-        ports.log.append(stream, _joining(same.request, new, request, wish))
+        _append(ports.log, stream, _joining(same.request, new, request, wish))
         return JoinedTo(request=same.request)
     ids = [wish.new_id() for _ in range(0, len(request.files), 40)]  # (3)
     others = [who for who in beside if who.key != request.requester.key]
-    ports.log.append(stream, [*request_drafts(request, ids), *_joining(request, others, request, wish)])
+    _append(ports.log, stream, [*request_drafts(request, ids), *_joining(request, others, request, wish)])
     return Filed(request=request)
+
+
+def _append(log: AuditLog, stream: str, drafts: list[Draft]) -> None:
+    """Writes the drafts; into another stream where somebody broke this one, so that nobody can keep others from asking."""
+    names = (stream, *(f"{stream}.{number}" for number in range(2, MAX_STREAMS + 1)))
+    for name in names:
+        try:
+            log.append(name, drafts)
+        except IntegrityError:
+            if name == names[-1]:
+                raise
+        else:
+            return
 
 
 def _joining(to: ExceptionRequest, who: list[Identity], asked: ExceptionRequest, wish: Wish) -> list[Draft]:

@@ -43,14 +43,19 @@ class Owners(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def can_be_asked(refused: Collection[Refused]) -> tuple[tuple[Refused, ...], tuple[LeftOut, ...]]:
-    """Those that an approval could let in, and the others, with the failures that none can waive."""
+    """Those that an approval could let in, and the others, with what none can waive."""
     kept = tuple(one for one in refused if not one.rules & _NEVER_WAIVED)
     left_out = tuple(
-        LeftOut(label=str(one.asked), why=f"no approval can waive {listing(sorted(one.rules & _NEVER_WAIVED))}")
-        for one in refused
-        if one.rules & _NEVER_WAIVED
+        LeftOut(label=str(one.asked), why=_never_waived(one)) for one in refused if one.rules & _NEVER_WAIVED
     )
     return kept, left_out
+
+
+def _never_waived(refused: Refused) -> str:
+    rules = listing(sorted(refused.rules & _NEVER_WAIVED))
+    if refused.undecided:
+        return f"it is undecided, and no approval can waive what isn't known of {rules}: mend the evidence, and check again"
+    return f"no approval can waive {rules}"
 
 
 def files_of(asked: Collection[PythonAsked | CondaAsked], owners: Owners) -> tuple[ExceptionFile, ...]:

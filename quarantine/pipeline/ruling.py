@@ -35,7 +35,7 @@ from quarantine.exceptions import (
 from quarantine.model import Digest, Ecosystem, Verdict, parse_version, parse_wheel_name
 from quarantine.pipeline.state import read_state
 from quarantine.policy.case import instant, listing
-from quarantine.policy.decide import clock, decide, may_rule, rules_of
+from quarantine.policy.decide import clock, decide, is_known, is_vetted, may_rule, rules_of
 from quarantine.policy.files import ExceptionsRule
 from quarantine.policy.stage import Policy
 from quarantine.ports import ArtifactStore, AuditLog, Identities, PageStore, Tell
@@ -262,16 +262,21 @@ def _approving(
 
     if not may_rule(case, by.key):
         return refused(f"{by} asked for it, and whoever asks never approves: somebody else must")
-    if not (by.verified or (request.local and by.kind == "local")):
+    if not is_known(by, request.policy, local=request.local):
         return refused(
-            f"{by} may not decide here: only an identity that was verified may (identity: in quarantine.yaml)"
+            f"{by} may not decide here: only an identity that was verified, and that the policy knows, may (`identity` in "
+            "quarantine.yaml, `identities` in the policy)"
+        )
+    if case.request is not None and not is_known(case.request.requester, request.policy, local=request.local):
+        return refused(
+            f"{case.request.requester} asked for it, whose identity the policy doesn't know: somebody else must ask"
         )
     if isinstance(decision, Rejected):
         return refused(f"{decision.why}: it never holds again, so ask for a new one")
     rules, dossier = rules_of(case, request.policy), case.dossier
     if rules is None:
         return refused("the policy has no such stage any more", Verdict.UNDECIDED)
-    if dossier is None or set(dossier.files) != {file.sha256 for file in case.files}:
+    if dossier is None or not is_vetted(case):
         what = "it wasn't vetted" if dossier is None else "its files changed since it was vetted"
         return refused(f"{what}: quarantine exception vet {case.id[:12]}", Verdict.UNDECIDED)
     if any(file.is_source for file in case.files):
@@ -339,6 +344,9 @@ def _ruling(
         dossier=None if dossier is None else dossier.sha256,
         expires_at=expires_at,
         waives=waives,
+        binding=case.binding,
+        project="" if case.request is None else case.request.project,
+        stage="" if case.request is None else case.request.stage,
     )
 
 

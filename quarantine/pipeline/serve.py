@@ -2,7 +2,8 @@
 
 The log decides, not the pages: a page is only asked how a file is listed that an exception stands behind, and a file that
 none stands behind is refused, whether its bytes are there or not. The log is read again every few seconds, so that a
-revocation counts within them, and an expiry to the second. When the log can't be read, nothing is served.
+revocation counts within them, and so does a policy that is published, and an expiry to the second. When the log can't be
+read, nothing is served.
 """
 
 import threading
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from quarantine.errors import QuarantineError, UpstreamError
-from quarantine.exceptions import Grant, Grants
+from quarantine.exceptions import Grant, Grants, State
 from quarantine.mirror import channel, simple
 from quarantine.mirror.answers import Answer, Document, Kind, Moved, Refusal, Stored, accepted, content_type, segments
 from quarantine.mirror.channel import NOARCH, CondaFile
@@ -43,7 +44,10 @@ _BYTES = "application/octet-stream"
 
 
 class MirrorShelves:
-    """Implements `mirror.answers.Shelves`, for several threads. `now` tells the time (aware, UTC) whenever it is asked."""
+    """Implements `mirror.answers.Shelves`, for several threads. `now` tells the time (aware, UTC) whenever it is asked.
+
+    `policy` tells the policy in force by what the log says at a time; QuarantineError where none can be had.
+    """
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class MirrorShelves:
         log: AuditLog,
         store: ArtifactStore,
         pages: PageStore,
-        policy: Policy,
+        policy: Callable[[State, datetime], Policy],
         project: str,
         stage: str,
         local: bool,
@@ -184,7 +188,8 @@ class MirrorShelves:
             unchanged = self._folded is not None and folded.places == self._folded.places
             self._folded, self._read_at = folded, now
             if self._view is None or not unchanged or now >= self._view.until:
-                held = grants(folded.state, self._policy, self._project, self._stage, now, local=self._local)
+                policy = self._policy(folded.state, now)
+                held = grants(folded.state, policy, self._project, self._stage, now, local=self._local)
                 ends = (grant.expires_at for grant in held.live.values())
                 self._view = _View(held, self._pages, until=min((now + LOOK_AGAIN, *ends)))
             return self._view

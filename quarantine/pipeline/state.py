@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from quarantine.audit.chain import Head, Place, follow
+from quarantine.audit.events import REQUESTS
 from quarantine.audit.fold import CONTAINERS, Folded, decode_folded, encode_folded, fold
 from quarantine.audit.record import Entry
-from quarantine.errors import ConflictError
+from quarantine.errors import ConflictError, IntegrityError
 from quarantine.exceptions import State
 from quarantine.ports import AuditLog, PageStore
 
@@ -21,7 +22,10 @@ KEEP_AFTER = 200
 
 
 def read_state(log: AuditLog, pages: PageStore) -> State:
-    """What all exceptions are now. UpstreamError, IntegrityError when a stream isn't linked as it must be."""
+    """What all exceptions are now. UpstreamError, IntegrityError when a stream isn't linked as it must be.
+
+    Of streams of requests only what is sound counts, and the state says which of them are broken.
+    """
     return _read(log, pages)[0].state
 
 
@@ -51,9 +55,17 @@ def _read(log: AuditLog, pages: PageStore, known: Folded | None = None) -> tuple
     before = known or Folded()
     places: dict[str, Place] = {}
     entries: list[tuple[str, Entry]] = []
+    broken: list[str] = []
     for stream in streams:
-        entries += _new(log, stream, before.places.get(stream, Place()), places)
-    return fold(before, places, entries), len(entries), None if page is None else page.tag
+        place = before.places.get(stream, Place())
+        try:
+            entries += list(_new(log, stream, place, places))
+        except IntegrityError as error:
+            if not stream.startswith(f"{REQUESTS}/"):
+                raise
+            entries += _sound(log, stream, place)
+            broken.append(str(error)[:500])
+    return fold(before, places, entries, broken), len(entries), None if page is None else page.tag
 
 
 def _new(log: AuditLog, stream: str, place: Place, places: dict[str, Place]) -> Iterator[tuple[str, Entry]]:
@@ -64,3 +76,16 @@ def _new(log: AuditLog, stream: str, place: Place, places: dict[str, Place]) -> 
         head = Head(seq=entry.seq, sha256=entry.sha256)
         yield stream, entry
     places[stream] = Place(segment=tail.segment, offset=tail.offset, head=head)
+
+
+def _sound(log: AuditLog, stream: str, place: Place) -> Iterator[tuple[str, Entry]]:
+    """The entries after the place of a stream that can't be read to its end, as far as they are linked to each other.
+
+    Whoever may ask for exceptions may write anything into a stream of requests: that takes away what they ask for, and
+    nothing of what others decide.
+    """
+    after = -1 if place.head is None else place.head.seq
+    with suppress(IntegrityError):
+        for entry in follow(stream, None, log.lines(stream)):
+            if entry.seq > after:
+                yield stream, entry

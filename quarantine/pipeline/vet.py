@@ -72,7 +72,13 @@ MAX_KEYS_BYTES = 6 * 1024
 """With the digests of the most files that an exception may have, and a reason, an approval of these fits into a record."""
 TOO_MUCH = "more than one approval can name: ask for the packages in several requests"
 _AGAINST = (OutcomeKind.FAIL, OutcomeKind.UNKNOWN)
-_ADVISED = frozenset({"malware", "vulnerability"})
+_AGAIN = frozenset(
+    {
+        "repository", "deny-entry", "allow-entry", "reserved-name", "typosquat", "malware", "vulnerability", "minimum-age",
+        "yanked", "native",
+    }
+)  # fmt: skip
+"""Rules that need nothing that may have changed with the owner: today's advisories, today's policy, and the file's own past."""
 
 
 class VetPorts(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +106,7 @@ class _Subject(msgspec.Struct, frozen=True, kw_only=True):
     listed: PackageFile | None
     judged: JudgedItem
     attached: bool
+    subdir: str | None = None
 
 
 class Vetting:
@@ -149,7 +156,7 @@ class Vetting:
         return self._recorded(case, tuple(files), judge)
 
     def again(self, case: ExceptionCase) -> DossierSummary | None:
-        """The dossier of a case with what today's advisories say, recorded if that is something else; None if it isn't.
+        """The dossier of a case by today's advisories and today's policy, recorded if that is something else; None if it isn't.
 
         Nothing is fetched or looked into again: the bytes haven't changed. UpstreamError, IntegrityError.
         """
@@ -163,22 +170,19 @@ class Vetting:
         files = tuple(
             replace(
                 entry,
-                outcomes=(
-                    *(o for o in entry.outcomes if o.rule not in _ADVISED),
-                    *(_as_known(o, now.findings or (), entry) for o in now.outcomes if o.rule in _ADVISED),
-                ),
+                outcomes=_judged_again(entry, now),
                 findings=now.findings or (),
             )
             for entry, now in zip(before.files, judged, strict=True)
         )
-        if _against(files) == (case.dossier.failures, case.dossier.unknowns, case.dossier.final):
+        if _recordable(*_against(files)) == (case.dossier.failures, case.dossier.unknowns, case.dossier.final):
             return None
         return self._recorded(case, files, judge)
 
-    def snapshot(self, stage: str) -> str:
-        """The sha256 of the advisories that are judged by. UpstreamError when they can't be trusted."""
+    def judged_by(self, stage: str) -> tuple[str, str]:
+        """The sha256 of policy and advisories that are judged by. UpstreamError when the advisories can't be trusted."""
         judge = self._judge(stage)
-        return "" if judge.snapshot is None else judge.snapshot.sha256
+        return self._policy_sha256, "" if judge.snapshot is None else judge.snapshot.sha256
 
     def _recorded(self, case: ExceptionCase, files: tuple[DossierFile, ...], judge: Judge) -> DossierSummary:  # (9)
         assert case.request is not None  # noqa: S101 - the callers looked
@@ -202,6 +206,7 @@ class Vetting:
             final=final,
             policy=self._policy_sha256,
             advisories=advisories,
+            binding=case.binding,
             by=self._by,
         )
         self._ports.log.append(self._stream, [vetted_draft(case.request, summary, self._new_id())])
@@ -298,7 +303,9 @@ class Vetting:
         item = replace(conda_item(record, contents, listing.owner, 0, targets[0]), targets=tuple(targets))
         (judged,) = judge.judge([item])
         found = _package_file(item, record)
-        return _Subject(file=file, owner=listing.owner, listed=found, judged=judged, attached=False)
+        return _Subject(
+            file=file, owner=listing.owner, listed=found, judged=judged, attached=False, subdir=record.subdir
+        )
 
     # --- one file -----------------------------------------------------------------------------------------------------
 
@@ -319,6 +326,11 @@ class Vetting:
             # how many people must approve goes by the upstream, so that a request may not choose it
             message = (
                 f"{file.filename} was asked for as {file.upstream}'s, and {subject.owner} has the name {file.name}"
+            )
+            return replace(known, outcomes=(Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message), *own))
+        if file.ecosystem is Ecosystem.CONDA and subject.subdir not in (None, file.subdir):
+            message = (
+                f"{file.filename} was asked for as one of {file.subdir}, and {subject.owner} has it in {subject.subdir}"
             )
             return replace(known, outcomes=(Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message), *own))
         limit = judge.stage.rules.exceptions.max_file_mib * 1024 * 1024
@@ -531,6 +543,13 @@ def _against(files: Iterable[DossierFile]) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(sorted(failures)), tuple(sorted(unknowns - failures)), tuple(sorted(final))
 
 
+def _judged_again(before: DossierFile, now: JudgedItem) -> tuple[Outcome, ...]:
+    """The outcomes of a file, each rule that can be judged again by what it says now."""
+    again = {o.rule: _as_known(o, now.findings or (), before) for o in now.outcomes if o.rule in _AGAIN}
+    kept = tuple(again.pop(outcome.rule, outcome) for outcome in before.outcomes)
+    return (*kept, *again.values())
+
+
 def _as_known(outcome: Outcome, findings: Iterable[Finding], before: DossierFile) -> Outcome:
     """The outcome with flaws under the identifiers that they were known by: another name for one makes it no later flaw."""
     known = {key for was in before.outcomes for name, value in was.evidence if name == "ids" for key in _texts(value)}
@@ -564,7 +583,7 @@ def _reconstructed(entry: DossierFile, targets: tuple[Target, ...]) -> Item:
             name=file.name,
             version=parse_version(file.version),
             upstream=file.upstream,
-            artifacts=(_unlisted(file),),
+            artifacts=(replace(_unlisted(file), upload_time=entry.upload_time, yanked=entry.yanked),),
             targets=targets,
         )
     packages = (text.partition("==") for text in entry.holds)

@@ -17,6 +17,7 @@ from quarantine.exceptions import (
     ExceptionCase,
     Grant,
     Grants,
+    Identity,
     Pending,
     Rejected,
     Ruling,
@@ -30,7 +31,18 @@ from quarantine.policy.case import day, instant, listing
 from quarantine.policy.files import ExceptionsRule
 from quarantine.policy.stage import Policy
 
-__all__ = ["approvers_needed", "clock", "decide", "end_of_approval", "grants", "may_rule", "rules_of", "status"]
+__all__ = [
+    "approvers_needed",
+    "clock",
+    "decide",
+    "end_of_approval",
+    "grants",
+    "is_known",
+    "is_vetted",
+    "may_rule",
+    "rules_of",
+    "status",
+]
 
 
 class _Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +70,28 @@ def end_of_approval(ruling: Ruling, rule: ExceptionsRule) -> datetime:
     return longest if ruling.expires_at is None else min(ruling.expires_at, longest)
 
 
+def is_known(by: Identity, policy: Policy, *, local: bool) -> bool:
+    """Whether an identity counts: of an issuer, and by a claim, that the policy names.
+
+    Where it names none, whatever was verified counts on the embedded default alone: there, whoever runs this chooses whom to
+    believe. Two claims of one token are two ids of one person, so that only the claim that is named counts.
+    """
+    if by.kind == "local":
+        return local and not policy.identities
+    if not by.verified:
+        return False
+    if not policy.identities:
+        return not policy.central
+    return any((known.issuer, known.claim) == (by.issuer, by.claim) for known in policy.identities)
+
+
 def may_rule(case: ExceptionCase, by: tuple[str, str]) -> bool:
-    """Whether somebody, by the key of their identity, may approve: nobody who asked may."""
-    return by not in case.requesters
+    """Whether somebody, by the key of their identity, may approve: whoever asked may not.
+
+    Who joined a request took nobody else's part in it, and that somebody joined is only what somebody wrote: it takes away
+    nobody's right.
+    """
+    return case.request is None or by != case.request.requester.key
 
 
 def decide(case: ExceptionCase, policy: Policy, now: datetime, *, local: bool) -> Decision:
@@ -71,8 +102,10 @@ def decide(case: ExceptionCase, policy: Policy, now: datetime, *, local: bool) -
     """
     if case.request is None:
         return Pending(status=Status.REQUESTED, why="its request isn't in the log")
-    stopped = next((r for r in case.rulings if r.kind in (RulingKind.REVOKE, RulingKind.REJECT)), None)
-    if stopped is not None:
+    ended = [ruling for ruling in case.rulings if ruling.kind in (RulingKind.REVOKE, RulingKind.REJECT)]
+    if ended:
+        # that it was rejected, too, takes nothing away from a revocation
+        stopped = min(ended, key=lambda ruling: (ruling.kind is not RulingKind.REVOKE, ruling.time))
         status = Status.REVOKED if stopped.kind is RulingKind.REVOKE else Status.REJECTED
         why = f"{status.value} on {day(stopped.time)} by {stopped.by}: {stopped.reason}"
         return Rejected(status=status, why=why, by=stopped.by, at=stopped.time)
@@ -81,31 +114,43 @@ def decide(case: ExceptionCase, policy: Policy, now: datetime, *, local: bool) -
         return Pending(status=Status.REQUESTED, why=f"the policy has no stage {case.request.stage!a} any more")
     needed = approvers_needed(case, rule)
     dossier = case.dossier
-    digests = frozenset(file.sha256 for file in case.files)
-    if dossier is None or frozenset(dossier.files) != digests:
+    if dossier is None or not is_vetted(case):
         return Pending(status=Status.REQUESTED, why="waits to be vetted", needed=needed)
-    counted = _counted(case, digests, dossier, rule, now, local=local)
+    if not is_known(case.request.requester, policy, local=local):
+        why = f"{case.request.requester} asked for it, whose identity the policy doesn't know: somebody else must ask"
+        return Pending(status=Status.VETTED, why=why, needed=needed)
+    counted = _counted(case, dossier, rule, policy, now, local=local)
     return _weighed(case, counted, dossier, needed, now)
+
+
+def is_vetted(case: ExceptionCase) -> bool:
+    """Whether the newest dossier is about the files that the case has now, by all that is said of them."""
+    dossier = case.dossier
+    if dossier is None or dossier.binding != case.binding:
+        return False
+    return frozenset(dossier.files) == {file.sha256 for file in case.files}
 
 
 def _counted(
     case: ExceptionCase,
-    digests: frozenset[str],
     dossier: DossierSummary,
     rule: ExceptionsRule,
+    policy: Policy,
     now: datetime,
     *,
     local: bool,
 ) -> tuple[_Counted, ...]:
     """The newest approval of everybody whose approval counts, expired or not."""
     dossiers = {known.sha256 for known in case.dossiers}
+    digests, binding = frozenset(dossier.files), case.binding
     newest: dict[tuple[str, str], Ruling] = {}
     for ruling in case.rulings:
         counts = (
             ruling.kind in (RulingKind.APPROVE, RulingKind.RENEW)
             and may_rule(case, ruling.by.key)
-            and (ruling.by.verified or (local and ruling.by.kind == "local"))
+            and is_known(ruling.by, policy, local=local)
             and frozenset(ruling.files) == digests
+            and ruling.binding == binding
             and ruling.dossier in dossiers
             and ruling.time <= now + CLOCK_SKEW
         )
@@ -183,6 +228,7 @@ def grants(state: State, policy: Policy, project: str, stage: str, now: datetime
     stopped: dict[Digest, str] = {}
     blocked: dict[Digest, str] = {}
     for case in state.cases.values():
+        blocked |= _revoked(case, project, stage)
         if case.request is None or (case.request.project, case.request.stage) != (project, stage):
             continue
         match decide(case, policy, now, local=local):
@@ -193,6 +239,16 @@ def grants(state: State, policy: Policy, project: str, stage: str, now: datetime
                 into = blocked if status in (Status.REVOKED, Status.SUSPENDED) else stopped
                 into |= {file.digest: said for file in (*case.files, *case.request.files)}
     return Grants(live=live, stopped=_but(stopped, live), blocked=_but(blocked, live))
+
+
+def _revoked(case: ExceptionCase, project: str, stage: str) -> dict[Digest, str]:
+    """What a revocation stops by its own word, whatever became of the request."""
+    found: dict[Digest, str] = {}
+    for ruling in case.rulings:
+        if ruling.kind is RulingKind.REVOKE and (ruling.project, ruling.stage) == (project, stage):
+            said = f"exception {case.id[:12]} is revoked (on {day(ruling.time)} by {ruling.by}: {ruling.reason})"
+            found |= {Digest("sha256", file): said for file in ruling.files}
+    return found
 
 
 def _but(reasons: Mapping[Digest, str], live: Mapping[Digest, Grant]) -> dict[Digest, str]:

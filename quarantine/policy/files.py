@@ -18,6 +18,7 @@ __all__ = [
     "Action",
     "DenyFileEntry",
     "EntryFile",
+    "IdentityFile",
     "IgnoreFile",
     "ListFile",
     "Mode",
@@ -95,6 +96,16 @@ class IgnoreFile(_Shape, frozen=True, kw_only=True):
     owner: _Text
     expires: Annotated[date, Meta(description="without effect from the start of this day (UTC)")]
     stages: Annotated[tuple[str, ...] | None, Meta(description="the stages it holds in; all when left out")] = None
+
+
+class IdentityFile(_Shape, frozen=True, kw_only=True):
+    """Whose tokens count when exceptions are asked for and decided, and when a job says which repository it is of."""
+
+    issuer: Annotated[str, Meta(min_length=1, max_length=512, description="who signs the tokens, to the letter")]
+    audience: Annotated[str, Meta(min_length=1, max_length=256, description="what they must be for, to the letter")]
+    claim: Annotated[
+        str | None, Meta(description="what tells people apart: oid for Entra, actor_id for GitHub, else sub")
+    ] = None
 
 
 class ProjectFile(_Shape, frozen=True, kw_only=True):
@@ -212,6 +223,9 @@ class PolicyFile(_Shape, frozen=True, kw_only=True):
     rules: Annotated[Rules, Meta(description="what holds in every stage")] = Rules()
     stages: Annotated[Mapping[str, Rules], Meta(description="stage -> what differs there", min_length=1)]
     ignores: tuple[IgnoreFile, ...] = ()
+    identities: Annotated[
+        tuple[IdentityFile, ...], Meta(description="whose words on exceptions count; a policy for all must say it")
+    ] = ()
     projects: Annotated[
         tuple[ProjectFile, ...], Meta(description="which repository is which project, by what CI proves")
     ] = ()

@@ -49,9 +49,14 @@ def vulnerability(case: Case) -> Outcome:
         return silent
     weighed = tuple(_weigh(case, finding) for finding in case.findings or () if not finding.malware)
     denied = tuple(flaw for flaw in weighed if flaw.action is Action.DENY)
-    if denied:
-        return failed(rule, f"{_have(case, denied)}: {_expected(case, denied)}; {_advice(denied)}", **_evidence(denied))
     open_ = tuple(flaw for flaw in weighed if flaw.action is Action.REVIEW)
+    if denied:
+        # whoever answers for these must not let the others through unnamed
+        both = (*denied, *open_)
+        more = f"; and to be rated, {listing(_name(flaw.finding) for flaw in open_)}" if open_ else ""
+        return failed(
+            rule, f"{_have(case, denied)}{more}: {_expected(case, denied)}; {_advice(both)}", **_evidence(both)
+        )
     if open_:
         advice = f"{_advice(open_)}, or have the curators rate it"
         return unknown(rule, f"{_have(case, open_)}: its severity has to be known; {advice}", **_evidence(open_))

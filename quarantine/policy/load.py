@@ -15,12 +15,12 @@ import msgspec
 from quarantine.document import Document, load_yaml
 from quarantine.errors import ConfigError, Problem
 from quarantine.exceptions import MIRROR
-from quarantine.model import Ecosystem, is_loopback, parse_name
+from quarantine.model import Ecosystem, complaint_about_variable, is_loopback, parse_name
 from quarantine.policy.entries import IMAGE_PATH, EntryIndex, parse_pattern
 from quarantine.policy.files import ListFile, Mode, PolicyFile, Rules, UpstreamFile, schemas
 from quarantine.policy.lists import EntryList, Path, Problems, read_list
 from quarantine.policy.near import NearNames
-from quarantine.policy.stage import Ignore, Policy, Reserved, StagePolicy, Upstream
+from quarantine.policy.stage import Ignore, Policy, Reserved, StagePolicy, Trusted, Upstream
 
 __all__ = ["POLICY_NAME", "Policy", "StagePolicy", "Upstream", "load", "policy_sha256", "schemas"]
 
@@ -32,7 +32,11 @@ MAY_BE_HARMLESS = ("--all-releases", "--no-index", "--pre", "--use-feature")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CREDENTIALS = re.compile(r"azure|env:[A-Za-z_][A-Za-z0-9_]*")
+_AZURE_FEEDS = re.compile(r"pkgs\.dev\.azure\.com|[a-z0-9-]+\.pkgs\.visualstudio\.com")
 _AZUREML_REGISTRY = re.compile(r"azureml://registries/[a-z0-9][a-z0-9_-]{1,32}")
+ENTRA_HOSTS = frozenset(
+    {"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn", "sts.windows.net"}
+)
 _FLAW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{3,127}")
 
 
@@ -113,6 +117,7 @@ def _policy(
         rules=_stages(document, file, problems),
         as_of=now,
         projects=_projects(document, file, problems),
+        identities=_identities(document, file, problems),
     )
 
 
@@ -149,6 +154,8 @@ def _upstreams(document: Document, files: tuple[UpstreamFile, ...], problems: Pr
                 (*path, "credentials"),
                 "credentials say where they are kept, not what they are: expected env:NAME or azure",
             )
+        elif file.credentials is not None and (complaint := _complaint_about_credentials(file)) is not None:
+            problems.add(document, (*path, "credentials"), complaint)
         _without_effect(document, path, file, problems)
         upstreams.append(
             Upstream(
@@ -185,6 +192,21 @@ def _complaint_about_url(file: UpstreamFile) -> str | None:
     if file.type is Ecosystem.OCI and path and IMAGE_PATH.fullmatch(path) is None:
         return f"{path!a} is no path of images: expected segments of a-z 0-9 . _ - between '/'"
     return None
+
+
+def _complaint_about_credentials(file: UpstreamFile) -> str | None:
+    """Why these credentials can't go to this upstream: a policy may come with the code that is judged."""
+    if file.credentials != "azure":
+        return complaint_about_variable((file.credentials or "").removeprefix("env:"))
+    if file.type is not Ecosystem.PYPI or _complaint_about_url(file) is not None:
+        return None  # said elsewhere
+    host = urlsplit(file.url or "").hostname or ""
+    if _AZURE_FEEDS.fullmatch(host) is not None or is_loopback(host):
+        return None
+    return (
+        "credentials: azure are for feeds of Azure Artifacts, and its tokens go to nothing else: expected a url of "
+        "pkgs.dev.azure.com or NAME.pkgs.visualstudio.com, or env:NAME"
+    )
 
 
 def _without_effect(document: Document, path: Path, file: UpstreamFile, problems: Problems) -> None:
@@ -253,10 +275,37 @@ def _reserved(document: Document, file: PolicyFile, problems: Problems) -> tuple
     return tuple(reserved)
 
 
+def _identities(document: Document, file: PolicyFile, problems: Problems) -> tuple[Trusted, ...]:
+    """Whose tokens count: one claim of each issuer, since one person has another id in each."""
+    seen: dict[Hashable, Path] = {}
+    for index, item in enumerate(file.identities):
+        path: Path = ("identities", index)
+        problems.once(document, (*path, "issuer"), seen, item.issuer, f"issuer {item.issuer!a}")
+        parts = urlsplit(item.issuer)
+        if not parts.hostname or (parts.scheme != "https" and not is_loopback(parts.hostname)):
+            message = f"{item.issuer!a} is no issuer: expected an https URL, as it stands in the tokens"
+            problems.add(document, (*path, "issuer"), message)
+    return tuple(
+        Trusted(issuer=item.issuer, audience=item.audience, claim=item.claim or claim_of(item.issuer))
+        for item in file.identities
+    )
+
+
+def claim_of(issuer: str) -> str:
+    """The claim that tells people apart in the tokens of an issuer, where nobody names another one."""
+    host = urlsplit(issuer).hostname or ""
+    if host == "token.actions.githubusercontent.com":
+        return "actor_id"
+    return "oid" if host in ENTRA_HOSTS else "sub"
+
+
 def _projects(document: Document, file: PolicyFile, problems: Problems) -> dict[str, str]:
     """The project of each repository; a project may have several."""
     seen: dict[Hashable, Path] = {}
     found: dict[str, str] = {}
+    if file.projects and not file.identities:
+        message = "whose tokens prove which repository a job is of isn't said: add `identities`"
+        problems.add(document, ("projects",), message)
     for index, item in enumerate(file.projects):
         path: Path = ("projects", index)
         if _PROJECT.fullmatch(item.name) is None:

@@ -18,7 +18,7 @@ from quarantine.policy.entries import Entry, EntryIndex, NamePattern, end_of
 from quarantine.policy.files import Action, Mode, Rules
 from quarantine.policy.near import NearNames
 
-__all__ = ["Ignore", "Policy", "Reserved", "StagePolicy", "Upstream"]
+__all__ = ["Ignore", "Policy", "Reserved", "StagePolicy", "Trusted", "Upstream"]
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +42,14 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(self.url)
         default = ":443" if parts.scheme == "https" else ":80"
         return parts.netloc.lower().removesuffix(default) + parts.path
+
+
+class Trusted(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose tokens count: of an issuer, for an audience, with the claim that tells people apart."""
+
+    issuer: str
+    audience: str
+    claim: str
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +81,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The policy in force. `sha256` covers the bytes of all its files; `upstreams` stand in order of ownership.
 
     `as_of` is the instant at which it was read, by which expired entries are told when nobody names another. `projects`
-    are projects by the repository, in small letters, that proves in CI to be theirs.
+    are projects by the repository, in small letters, that proves in CI to be theirs. `identities` are those whose words on
+    exceptions count; `central` is whether this is what curators published for all.
     """
 
     sha256: str
@@ -89,6 +98,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     rules: Mapping[str, Rules]
     as_of: datetime | None
     projects: Mapping[str, str] = {}
+    identities: tuple[Trusted, ...] = ()
+    central: bool = False
 
     def upstream(self, name: str) -> Upstream | None:
         """The upstream of that name."""

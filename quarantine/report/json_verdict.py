@@ -90,13 +90,19 @@ class _Reference(Wire, frozen=True):
     editable: bool
 
 
+class _Elsewhere(Wire, frozen=True):
+    exception: str
+    stage: str
+
+
 class _Item(Wire, frozen=True):
     """`advisories` is null where they could not be looked up, which is not the same as none.
 
     `holds` are the Python distributions that a conda package installs, null where its file list can't be read; empty for
     everything else. `platforms` are those that an image is for; `pinned` is the reference that always means this image.
     `exception` is the id of the exception that stands behind every file of it, null where none does; `exception_until` is
-    when that one ends, and `exception_waives` are the failures that it waives.
+    when that one ends, and `exception_waives` are the failures that it waives. `exception_elsewhere` is one that holds for
+    all of its files in another stage of the project, where the item isn't allowed.
     """
 
     purl: str
@@ -127,6 +133,7 @@ class _Item(Wire, frozen=True):
     exception: str | None
     exception_until: str | None
     exception_waives: tuple[str, ...]
+    exception_elsewhere: _Elsewhere | None
     exception_request: str | None
 
 
@@ -240,6 +247,9 @@ def _item(judged: JudgedItem, result: CheckResult) -> _Item:
         exception=None if judged.exception is None else well_formed(judged.exception.exception),
         exception_until=None if judged.exception is None else timestamp(judged.exception.until),
         exception_waives=() if judged.exception is None else tuple(map(escape_prose, judged.exception.waives)),
+        exception_elsewhere=None
+        if judged.elsewhere is None
+        else _Elsewhere(exception=well_formed(judged.elsewhere.exception), stage=well_formed(judged.elsewhere.stage)),
         exception_request=_optional(exception_for(judged, result)),
     )
 

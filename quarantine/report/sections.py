@@ -55,6 +55,7 @@ def sections(result: CheckResult) -> tuple[Section, ...]:
         _preconditions(result),
         _items("denied", "refused", by_verdict(result, Verdict.DENIED), requirers),
         _items("undecided", "undecided", by_verdict(result, Verdict.UNDECIDED), requirers),
+        _elsewhere(result),
         _files(result),
         _let_in(result),
         _held_back(result),
@@ -166,6 +167,20 @@ def _let_in(result: CheckResult) -> Section:
         rows.append(Row(cells, f"{about}: {let_in(judged)}"))
     headers = ("package", "exception", "until", "waives")
     return Section("let in", "let in by an exception", tuple(rows), headers)
+
+
+def _elsewhere(result: CheckResult) -> Section:
+    """Exceptions that hold for what isn't allowed, but in another stage: asked for in this one, they would have let it in."""
+    rows = []
+    for judged in result.items:
+        found = judged.elsewhere
+        if found is None:
+            continue
+        about, known, stage = label(judged.item), escape(found.exception[:ID_SHOWN]), escape(found.stage)
+        line = f"{about}: exception {known} holds for {stage} only, and this verdict is for {escape(result.stage)}"
+        rows.append(Row((about, known, stage), line))
+    headers = ("package", "exception", "holds for")
+    return Section("elsewhere", f"let in by an exception, but not for {escape(result.stage)}", tuple(rows), headers)
 
 
 def _held_back(result: CheckResult) -> Section:

@@ -1,12 +1,14 @@
 """What to do after a verdict: versions to ask for, a lock to build from, an exception to file."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from typing import assert_never
 
 import msgspec
 
 from quarantine.model import CheckResult, Ecosystem, Item, JudgedItem, OutcomeKind, Subject, Verdict
+from quarantine.policy.waivers import FINAL
 from quarantine.report.escape import escape
 from quarantine.report.view import Requirers, against, by_verdict, pinned, troubles
 
@@ -16,6 +18,8 @@ _PACKAGES = frozenset({Ecosystem.PYPI, Ecosystem.CONDA})
 REASON = "why the project needs it"
 _MOST_FILES = 5
 _LOCKED_RULE = "locked"
+# a new exception for a file is what ends that an older one was revoked
+_NEVER_WAIVED = FINAL - {"exception"}
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -44,9 +48,27 @@ def exception_command(item: Item, result: CheckResult) -> str | None:
 
 
 def exception_for(judged: JudgedItem, result: CheckResult) -> str | None:
-    """The same for what was judged: None unless it is denied, and for malware, which nobody is invited to excuse."""
-    malware = any(finding.malware for finding in judged.findings or ())
-    return None if malware or judged.verdict is not Verdict.DENIED else exception_command(judged.item, result)
+    """The same for what was judged: None for what is allowed, and where no approval could let it in.
+
+    An undecided item is one for a person to decide where its files are known and only rules that can be waived couldn't tell.
+    """
+    if any(finding.malware for finding in judged.findings or ()):
+        return None
+    match judged.verdict:
+        case Verdict.ALLOWED:
+            return None
+        case Verdict.DENIED:
+            kind = OutcomeKind.FAIL
+        case Verdict.UNDECIDED:
+            kind = OutcomeKind.UNKNOWN
+        case _:
+            assert_never(judged.verdict)
+    rules = {outcome.rule for outcome in judged.outcomes if outcome.kind is kind}
+    if rules & _NEVER_WAIVED:
+        return None
+    if kind is OutcomeKind.UNKNOWN and (not rules or not judged.item.artifacts or troubles(result.preconditions)):
+        return None
+    return exception_command(judged.item, result)
 
 
 def _exception(which: str, result: CheckResult) -> str:
@@ -141,6 +163,10 @@ def _lock(result: CheckResult) -> Iterator[Step]:
     if lock is not None:
         command = f"quarantine{result.before} check {_path(subject.file)}{result.after} --lock {lock}"
         what = "write the lock to build from: an unlocked file proves nothing about a later build"
+        if result.lock_stage not in ("", result.stage):
+            # its verdict may be another one, which nobody should be surprised by
+            command += f" --stage {shlex.quote(result.lock_stage)}"
+            what += f"; it is judged for {escape(result.lock_stage)}, which may refuse what {escape(result.stage)} lets in"
         yield Step(what, escape(command))
     elif any(judged.item.ecosystem in _PACKAGES for judged in result.items):
         yield Step("keep what it installs in files of their own, lock those, and install the locks instead")
@@ -162,9 +188,24 @@ def _lock_for(result: CheckResult) -> str | None:
 
 
 def _exceptions(result: CheckResult) -> Iterator[Step]:
-    commands = [command for judged in result.items if (command := exception_for(judged, result)) is not None]
-    if len(commands) <= 1:
-        yield from (Step("or file an exception", escape(command)) for command in commands)
+    asked = [(judged, command) for judged in result.items if (command := exception_for(judged, result)) is not None]
+    if len(asked) <= 1:
+        yield from (
+            Step(
+                "or file an exception"
+                if judged.verdict is Verdict.DENIED
+                else "or file an exception, for a person to decide",
+                escape(command),
+            )
+            for judged, command in asked
+        )
+        return
+    verdicts = Counter(judged.verdict for judged, _ in asked)
+    words = {Verdict.DENIED: "refused", Verdict.UNDECIDED: "undecided"}
+    which = " and ".join(f"{verdicts[verdict]} {word}" for verdict, word in words.items() if verdicts[verdict])
+    what = f"file an exception for its {which} packages"
+    if result.kept is not None:
+        yield Step(f"or {what}", escape(_exception(f"--from {_quoted(result.kept)}", result)))
         return
     files = tuple(dict.fromkeys(_path(subject.file) for subject in result.subjects))
     if len(files) > _MOST_FILES:
@@ -172,9 +213,12 @@ def _exceptions(result: CheckResult) -> Iterator[Step]:
     else:
         command = f"quarantine{result.before} check {' '.join(files)}{result.after}{_stage(result)} --report json=verdict.json"
         yield Step("or keep the verdict", escape(command))
-    what = f"and file an exception for its {len(commands)} refused packages"
-    yield Step(what, escape(_exception("--from verdict.json", result)))
+    yield Step(f"and {what}", escape(_exception("--from verdict.json", result)))
 
 
 def _path(file: str) -> str:
-    return escape(shlex.quote(f"./{file}" if file.startswith("-") else file))
+    return escape(_quoted(file))
+
+
+def _quoted(file: str) -> str:
+    return shlex.quote(f"./{file}" if file.startswith("-") else file)

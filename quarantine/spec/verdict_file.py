@@ -26,6 +26,7 @@ MAX_ITEMS = 20_000
 
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 _PACKAGES = (Ecosystem.PYPI, Ecosystem.CONDA)
+_AGAINST = ("fail", "unknown")
 _SOURCES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
 
 
@@ -56,17 +57,19 @@ class _Item(msgspec.Struct, frozen=True):
     reasons: Annotated[tuple[_Reason, ...], Meta(max_length=1000)]
 
 
-class _Verdict(msgspec.Struct, frozen=True):
+class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["quarantine/verdict/1"]
     verdict: Literal["allowed", "denied", "undecided"]
     stage: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+    preconditions: Annotated[tuple[_Reason, ...], Meta(max_length=1000)] = ()
     items: Annotated[tuple[_Item, ...], Meta(max_length=MAX_ITEMS)]
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """A denied package: as it can be asked for, with the files that were judged; none where only its source is there.
+    """A package that isn't allowed: as it can be asked for, with the files that were judged; none where only its source is there.
 
-    `rules` are those that failed. `line` is where it stands in the verdict file.
+    `rules` are those that failed, or, where it is `undecided`, those that couldn't tell. `line` is where it stands in the
+    verdict file.
     """
 
     asked: PythonAsked | CondaAsked
@@ -74,36 +77,37 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[ExceptionFile, ...]
     rules: frozenset[str]
     line: int
+    undecided: bool = False
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A denied item that no exception can be for, and why."""
+    """An item that isn't allowed and that no exception can be for, and why."""
 
     label: str
     why: str
 
 
 class VerdictFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The refused packages of a verdict, those that are left out, and how many items are undecided."""
+    """What a verdict refuses, or leaves for a person to decide, and what of it is left out."""
 
     file: str
     stage: str
     refused: tuple[Refused, ...]
     left_out: tuple[LeftOut, ...]
-    undecided: int
 
 
 def parse_verdict(file: str, data: bytes) -> VerdictFile:
-    """What a verdict file refuses, raising SpecError with the line of whatever isn't as a check writes it."""
+    """What a verdict file doesn't allow, raising SpecError with the line of whatever isn't as a check writes it."""
     document = load_json(file, data, MAX_BYTES)
     verdict = document.to(_Verdict)
     refused: list[Refused] = []
     left_out: list[LeftOut] = []
     problems: list[Problem] = []
+    void = any(outcome.outcome in _AGAINST for outcome in verdict.preconditions)
     for index, item in enumerate(verdict.items):
-        if item.verdict != "denied":
+        if item.verdict == "allowed":
             continue
-        why = _never(item)
+        why = _never(item) or (_undecidable(item, void=void) if item.verdict == "undecided" else None)
         if why is not None:
             left_out.append(LeftOut(label=_label(item), why=why))
             continue
@@ -113,10 +117,7 @@ def parse_verdict(file: str, data: bytes) -> VerdictFile:
             problems.append(_at(document, index, item, str(error)))
     if problems:
         raise SpecError(problems)
-    undecided = sum(item.verdict == "undecided" for item in verdict.items)
-    return VerdictFile(
-        file=file, stage=verdict.stage, refused=tuple(refused), left_out=tuple(left_out), undecided=undecided
-    )
+    return VerdictFile(file=file, stage=verdict.stage, refused=tuple(refused), left_out=tuple(left_out))
 
 
 def _at(document: JsonText, index: int, item: _Item, message: str) -> Problem:
@@ -140,8 +141,24 @@ def _never(item: _Item) -> str | None:
     return None
 
 
+def _undecidable(item: _Item, *, void: bool) -> str | None:
+    """Why nobody can answer for what isn't known of the item, None where somebody can: it is about known files alone."""
+    mend = "mend the evidence (quarantine doctor), and check again"
+    if void:
+        return f"it is undecided, and a precondition of the check wasn't met: {mend}"
+    if not item.artifacts:
+        return f"it is undecided, and its files aren't known: {mend}"
+    if not _rules(item, "unknown"):
+        return f"it is undecided, and no rule could be evaluated: {mend}"
+    return None
+
+
 def _failed(item: _Item, rule: str) -> bool:
-    return any(reason.rule == rule and reason.outcome == "fail" for reason in item.reasons)
+    return rule in _rules(item, "fail")
+
+
+def _rules(item: _Item, outcome: str) -> frozenset[str]:
+    return frozenset(reason.rule for reason in item.reasons if reason.outcome == outcome)
 
 
 def _refused(item: _Item, line: int) -> Refused:
@@ -153,13 +170,15 @@ def _refused(item: _Item, line: int) -> Refused:
         raise ValueError(f"its upstream is {quote(item.upstream)}: expected the channel of its package URL")
     files = tuple(_file(artifact, asked, item.upstream) for artifact in item.artifacts)
     wheels = tuple(file for file in files if not file.is_source)
+    undecided = item.verdict == "undecided"
     return Refused(
         asked=asked,
         upstream=item.upstream,
         # what can be installed as it is needs nobody to build the rest
         files=tuple(sorted(set(wheels or files))),
-        rules=frozenset(reason.rule for reason in item.reasons if reason.outcome == "fail"),
+        rules=_rules(item, "unknown" if undecided else "fail"),
         line=line,
+        undecided=undecided,
     )
 
 

@@ -76,5 +76,6 @@ def test_without_the_library_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.stderr.strip().splitlines()[-1] == (
-        "quarantine.errors.UpstreamError: credentials: azure needs azure-identity: run pip install 'quarantine[azure]'"
+        "quarantine.errors.UpstreamError: credentials: azure needs azure-identity: "
+        "run pip install '.[azure]' in the clone that quarantine was installed from"
     )

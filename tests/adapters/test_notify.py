@@ -252,7 +252,7 @@ def test_without_the_library_it_says_what_to_install() -> None:
         "for d in AppriseNotifier(channels).send(Message(key='k', title='t', text='x'), lambda _: None): print(d)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    advice = "apprise is not installed: run pip install 'quarantine[curators]'"
+    advice = "apprise is not installed: run pip install '.[curators]' in the clone that quarantine was installed from"
     assert (done.stdout, done.stderr) == ("".join(f"Delivery(channel='{n}', problem=\"{advice}\")\n" for n in "ab"), "")
 
 

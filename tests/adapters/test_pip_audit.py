@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 IGNORANT = "pip-audit does not find CVE-2018-18074 in requests 2.19.0: its service knows nothing, so its silence proves nothing"
 
 needs_pip_audit = pytest.mark.skipif(
-    find_spec("pip_audit") is None, reason="pip-audit is missing: pip install 'quarantine[pip-audit]'"
+    find_spec("pip_audit") is None, reason="pip-audit is missing: pip install '.[pip-audit]'"
 )
 
 

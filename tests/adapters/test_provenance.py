@@ -156,7 +156,7 @@ def test_without_the_libraries_nothing_is_verified(monkeypatch: pytest.MonkeyPat
 
     assert verified(provenance(forged()), ACME) == (
         "unknown",
-        f"{NAME}: nothing here verifies attestations: pip install 'quarantine[curators]'",
+        f"{NAME}: nothing here verifies attestations: run pip install '.[curators]' in the clone that quarantine was installed from",
     )
 
 

@@ -32,7 +32,7 @@ def _database(folder: Path, _: ExitStack) -> AdvisoryService:
 
 def _pip_audit(_: Path, stack: ExitStack) -> AdvisoryService:
     if find_spec("pip_audit") is None:
-        missing("pip-audit is missing: pip install 'quarantine[pip-audit]'")
+        missing("pip-audit is missing: pip install '.[pip-audit]'")
     answers = {("known", "1.0"): [FLAW, OTHER], ("known", "1.7"): [FLAW]}
     service = stack.enter_context(OsvService(listed(answers)))
     return PipAudit(now=NOW, service_url=service.url)

@@ -5,8 +5,11 @@ import shutil
 from datetime import timedelta
 
 import pytest
+from exception_records import ANN, ISSUER
+from exception_records import BOB as CURATOR
 from house import NOW, House
 from let_in import BOB, LetIn, python_file
+from msgspec.structs import replace
 from osv_records import before
 
 from quarantine.adapters.local_log import LocalLog
@@ -17,6 +20,7 @@ from quarantine.exceptions import PolicyPublished
 from quarantine.pipeline.central import bundle_of
 from quarantine.policy.load import policy_sha256
 
+TRUSTED = [{"issuer": ISSUER, "audience": "quarantine"}]
 HARMLESS = before("PYSEC-2024-1", "nobody-has-this", "1.0")
 OF = "owner: ann, reason: reviewed, added: 2026-01-01, expires: 2027-01-01"
 CURATED = f"version: 1\nallow: [{{name: app, {OF}}}]\n"
@@ -31,7 +35,7 @@ def central(home: House) -> None:
 
 def published(home: House, entries: str = CURATED, mode: str = "curated") -> None:
     """A project whose curators published a policy with this list."""
-    home.mode, home.entries = mode, entries
+    home.mode, home.entries, home.identities = mode, entries, TRUSTED
     home.index.add("app", "1.0")
     home.index.add("other", "1.0")
     home.advise(HARMLESS)
@@ -152,7 +156,7 @@ def test_the_last_published_policy_is_in_force(home: House) -> None:
 
 def test_an_exception_is_judged_by_the_published_policy(home: House) -> None:
     """That the local folder would take one approval doesn't help where the published policy asks for two."""
-    home.mode, home.entries = "curated", CURATED
+    home.mode, home.entries, home.identities = "curated", CURATED, TRUSTED
     other = home.index.add("other", "1.0")
     home.advise(HARMLESS)
     policy = home.folder / "allowlists/policy.yaml"
@@ -160,7 +164,10 @@ def test_an_exception_is_judged_by_the_published_policy(home: House) -> None:
     assert home.run("allowlist", "publish", "--reason", "two of us").status == 0
     relax(home)
     home.write("other.txt", "other\n")
-    LetIn(home=home, files=(python_file(other, "other", "1.0"),)).approved(other, failures=("other 1.0 repository",))
+    case = LetIn(home=home, files=(python_file(other, "other", "1.0"),), by=ANN)
+    case.vet("other 1.0 repository")
+    case.rule(by=CURATOR)
+    case.publish(other)
 
     ran = home.check("other.txt")
 
@@ -216,6 +223,40 @@ def test_a_bundle_that_is_none_stops_everything(home: House, bundle: bytes) -> N
     assert ran.err.startswith("error: the bundle of the published policy is none: ")
 
 
+def test_a_policy_for_all_says_whose_words_count(home: House) -> None:
+    """Without it whoever runs a command would choose whom to believe: it is refused, and nothing is recorded."""
+    home.settle()
+
+    ran = home.run("allowlist", "publish", "--reason", "first")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        f"error: {home.folder}/allowlists/policy.yaml doesn't say whose words on exceptions count: add `identities`, a list "
+        "of {issuer, audience}; without it, whoever runs a command would choose whom to believe\n"
+    )
+    assert not (home.folder / ".quarantine/log").exists()
+
+
+def test_an_approval_by_an_issuer_of_ones_own_counts_for_nothing(home: House) -> None:
+    """Neither another issuer than the policy's, nor another claim of the same person's token, is one more approver."""
+    home.mode, home.entries, home.identities = "curated", CURATED, TRUSTED
+    other = home.index.add("other", "1.0")
+    home.advise(HARMLESS)
+    assert home.run("allowlist", "publish", "--reason", "for all").status == 0
+    central(home)
+    home.write("other.txt", "other\n")
+    case = LetIn(home=home, files=(python_file(other, "other", "1.0"),), by=ANN)
+    case.vet("other 1.0 repository")
+    for by in (replace(CURATOR, issuer="https://issuer.example.com"), replace(ANN, id="of-ann", claim="actor_id")):
+        case.rule(by=by)
+    case.publish(other)
+    assert home.check("other.txt").status == 1
+
+    case.rule(by=CURATOR)
+
+    assert home.check("other.txt").status == 0
+
+
 def test_what_is_no_policy_is_never_published(home: House) -> None:
     """A folder with a mistake in it ends with its place, and nothing is recorded."""
     home.settle()
@@ -231,6 +272,7 @@ def test_what_is_no_policy_is_never_published(home: House) -> None:
 
 def test_publishing_says_where_it_counts(home: House) -> None:
     """Where the configuration doesn't ask for a central policy, the folder judges as before."""
+    home.identities = TRUSTED
     home.settle()
 
     ran = home.run("allowlist", "publish", "--reason", "first")

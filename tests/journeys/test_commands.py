@@ -452,7 +452,7 @@ def test_offline_asks_nobody(home: House) -> None:
 def test_pip_audit_is_a_live_source(home: House) -> None:
     """No database is needed then: what its service knows is judged, and its silence counts if it knows anything."""
     if find_spec("pip_audit") is None:
-        missing("pip-audit is missing: pip install 'quarantine[pip-audit]'")
+        missing("pip-audit is missing: pip install '.[pip-audit]'")
     home.index.add("app", "1.0")
     home.index.add("lib", "1.0")
     home.write("requirements.txt", "app\nlib\n")

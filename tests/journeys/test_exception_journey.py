@@ -120,6 +120,7 @@ def company(request: pytest.FixtureRequest, home: House) -> Iterator[Company]:
         home.settings = [
             f"identity: {{kind: oidc, issuer: '{issuer.issuer}', audience: quarantine, token: 'env:TOKEN'}}"
         ]
+        home.identities = [{"issuer": issuer.issuer, "audience": "quarantine"}]
         if request.param == "azurite":
             emulator, prefix = request.getfixturevalue("azurite"), f"j{os.urandom(5).hex()}-"
             home.settings.append(f"store: {{connection: 'env:STORAGE', prefix: {prefix}}}")

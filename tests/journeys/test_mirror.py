@@ -18,12 +18,14 @@ import pytest
 from channels import CondaChannel
 from house import NOW, House
 from mirror_samples import Bytes, Mirror, package, wheel
+from network import require_index, surroundings
 from servers import Answer
 from uv import find_uv_bin
 
 from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore
 from quarantine.adapters.mirror_server import MirrorServer
+from quarantine.adapters.uv import default_index_url
 from quarantine.archive.conda_index import index_text
 from quarantine.pipeline.serve import MirrorShelves
 
@@ -85,7 +87,7 @@ def served(mirror: Mirror, project: str = "demo", clock: Clock | None = None) ->
         log=mirror.log,
         store=mirror.store,
         pages=mirror.pages,
-        policy=mirror.policy,
+        policy=lambda _state, _now: mirror.policy,
         project=project,
         stage="development",
         local=True,
@@ -205,6 +207,30 @@ def test_the_flat_page_serves_beside_an_index(home: House, tmp_path: Path) -> No
     assert (tmp_path / "by-uv/acme_lib-1.0.dist-info").is_dir()
 
 
+@pytest.mark.network
+def test_pip_of_a_stable_debian_installs_from_both_pages(home: House, tmp_path: Path) -> None:
+    """pip 23.0.1 breaks off at a mapping under the old name of core metadata, so that no page has that name (PEP 714)."""
+    require_index(tmp_path / "uv")
+    url = default_index_url(tmp_path / "uv")
+    done = pip("download", "--index-url", url, "--no-deps", "pip==23.0.1", cwd=tmp_path, **surroundings())
+    assert done.returncode == 0, done.stderr
+    local(home).published(ACME, BASE)
+    with served(local(home)) as origin:
+        for folder, where in (
+            ("simple", ("--index-url", f"{origin}/simple/")),
+            ("links", ("--no-index", "--find-links", f"{origin}/links/")),
+        ):
+            done = run(
+                sys.executable, "pip-23.0.1-py3-none-any.whl/pip", "install", "--disable-pip-version-check",
+                "--no-cache-dir", "--isolated", *where, "--target", folder, "acme-lib", cwd=tmp_path,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert sorted(path.name for path in (tmp_path / folder).glob("*.dist-info")) == [
+                "acme_base-0.9.dist-info",
+                "acme_lib-1.0.dist-info",
+            ]
+
+
 def test_a_file_whose_bytes_were_changed_in_the_store_is_never_whole(home: House, tmp_path: Path) -> None:
     """The connection ends before its end, so that pip keeps nothing; `mirror verify` names the file."""
     mirror = local(home)
@@ -253,7 +279,7 @@ def test_serve_prints_what_pip_uv_and_conda_are_told_and_ends_by_ctrl_c(home: Ho
     )
     assert (process.returncode, err) == (
         0,
-        "serving 1 files of project demo in stage development: Ctrl-C ends it\nended\n",
+        "serving 1 file of project demo in stage development: Ctrl-C ends it\nended\n",
     )
 
 
@@ -386,7 +412,11 @@ def test_what_is_missing_in_the_mirror_is_put_back_by_index(home: House) -> None
 
     assert broken.status == 3
     assert (mended.status, mended.out) == (0, "2 files of 2 projects and 0 platforms; 3 pages written\n")
-    assert (verified.status, verified.err) == (0, "")
+    assert (verified.status, verified.out, verified.err) == (
+        0,
+        "2 files and 2 core metadata of them, 0.0 MiB, hashed; 0 on no page; 0 problems\n",
+        "",
+    )
     assert mirror.contents() == before
 
 

@@ -33,6 +33,7 @@ def job(home: House) -> Iterator[Job]:
         home.settings = [
             f"identity: {{kind: oidc, issuer: '{issuer.issuer}', audience: quarantine, token: 'env:TOKEN'}}"
         ]
+        home.identities = [{"issuer": issuer.issuer, "audience": "quarantine"}]
         home.projects = [{"name": "demo", "repository": "contoso/ml"}, {"name": "other", "repository": "contoso/web"}]
         home.index.add("plain", "1.0")
         home.advise()

@@ -24,7 +24,6 @@ def files(draw: st.DrawFn) -> SimpleFile:
     version = f"{draw(st.integers(0, 30))}.{draw(st.integers(0, 30))}"
     return SimpleFile(
         filename=f"acme-{version}-{draw(st.sampled_from(['py3', 'cp311']))}-none-any.whl",
-        version=version,
         sha256=draw(SHA256),
         size=draw(st.integers(0, 2**40)),
         upload_time=draw(TIME),

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from conda_archives import conda, index_json, paths_json, tar, tar_bz2, tar_of, zst
 from zips import Part, built
@@ -206,30 +207,196 @@ def test_tags_that_multiply_are_compared_one_by_one() -> None:
 
 
 def test_what_a_wheel_installs_is_noted() -> None:
-    """Names beside its own, files that Python runs whenever it starts, programs."""
+    """Names beside its own, programs, data."""
     found = looked(
         wheel(
             {
                 "numpy/evil.py": b"",
-                "app.pth": b"import os; os.system('x')\n",
-                "app-1.0.data/purelib/more.pth": b"../x\n",
+                "app-1.0.data/platlib/more/x.py": b"",
                 "app-1.0.data/scripts/run": b"#!python\n",
                 "app-1.0.data/data/etc/x": b"",
+                "app-1.0.data/data/share/jupyter/kernels/app/kernel.json": b"",
+                "app-1.0.data/headers/app.h": b"",
             }
         )
     )
 
-    assert said(found, "contents") == (
-        OutcomeKind.PASS,
-        "it installs 4 names at the top level, 2 .pth files that Python reads whenever it starts, 1 programs",
-    )
+    assert said(found, "contents") == (OutcomeKind.PASS, "it installs 3 names at the top level, 1 programs")
     assert evidence(found, "contents") == {
-        "top_level": ("app.py", "numpy", "app.pth", "more.pth"),
-        "beside": ("numpy", "more.pth"),
-        "pth": ("app.pth (runs code)", "app-1.0.data/purelib/more.pth"),
+        "top_level": ("app.py", "numpy", "more"),
+        "beside": ("numpy", "more"),
         "scripts": ("app-1.0.data/scripts/run",),
-        "data": ("app-1.0.data/data/etc/x",),
+        "data": ("app-1.0.data/data/etc/x", "app-1.0.data/data/share/jupyter/kernels/app/kernel.json"),
+        "headers": ("app-1.0.data/headers/app.h",),
     }
+
+
+DATA = "app-1.0.data"
+RUNS_ALWAYS = "Python runs it whenever it starts"
+RUNS = "Python reads it whenever it starts, and it runs code"
+PATHS_ONLY = "Python reads it whenever it starts, and it only adds paths"
+PYTHONS = "it has the name of a module of Python's own"
+SPEAKS = "it speaks for a distribution, as its own .dist-info alone may"
+OUTSIDE = "that is outside of share/, etc/, include/, man/ and doc/"
+ENTERS = "it is run to enter an environment"
+
+
+@pytest.mark.parametrize(
+    ("member", "place", "why"),
+    [
+        ("sitecustomize.py", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        ("usercustomize.pyc", "site-packages/usercustomize.pyc", RUNS_ALWAYS),
+        ("sitecustomize/__init__.py", "site-packages/sitecustomize", RUNS_ALWAYS),
+        ("sitecustomize.cpython-311-x86_64-linux-gnu.so", "site-packages/sitecustomize.cpython-311-x86_64-linux-gnu.so", RUNS_ALWAYS),
+        (f"{DATA}/purelib/sitecustomize.py", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        (f"{DATA}/platlib/sitecustomize.py", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        (f"{DATA}/data/lib/python3.11/site-packages/sitecustomize.py", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        (f"{DATA}/data/lib64/python3.13t/site-packages/sitecustomize.py", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        (f"{DATA}/data/Lib/site-packages/SiteCustomize.py", "site-packages/SiteCustomize.py", RUNS_ALWAYS),
+        (f"{DATA}/data/local/lib/python3.11/dist-packages/sitecustomize.py", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        ("pip/__init__.py", "site-packages/pip", "that belongs to pip"),
+        ("PIP/_vendor/certifi/cacert.pem", "site-packages/PIP", "that belongs to pip"),
+        ("setuptools/x.py", "site-packages/setuptools", "that belongs to setuptools"),
+        ("pkg_resources.py", "site-packages/pkg_resources.py", "that belongs to setuptools"),
+        ("_distutils_hack/__init__.py", "site-packages/_distutils_hack", "that belongs to setuptools"),
+        ("wheel/__init__.py", "site-packages/wheel", "that belongs to wheel"),
+        ("_virtualenv.py", "site-packages/_virtualenv.py", "that belongs to virtualenv"),
+        ("json/__init__.py", "site-packages/json", PYTHONS),
+        ("imp.py", "site-packages/imp.py", PYTHONS),
+        ("annotationlib.abi3.so", "site-packages/annotationlib.abi3.so", PYTHONS),
+        ("__pycache__/six.cpython-311.pyc", "site-packages/__pycache__/six.cpython-311.pyc", "Python runs it in the place of another package's module"),
+        ("b-2.egg-info", "site-packages/b-2.egg-info", SPEAKS),
+        (f"{DATA}/purelib/b-2.dist-info/METADATA", "site-packages/b-2.dist-info", SPEAKS),
+        (f"{DATA}/platlib/{INFO}/entry_points.txt", f"site-packages/{INFO}", SPEAKS),
+        (f"{DATA}/data/lib/python3.11/site-packages/b-2.dist-info/RECORD", "site-packages/b-2.dist-info", SPEAKS),
+        (f"{DATA}/scripts/python3", "bin/python3", "it is Python itself"),
+        (f"{DATA}/scripts/Python.exe", "bin/Python.exe", "it is Python itself"),
+        (f"{DATA}/data/bin/python3.11", "bin/python3.11", "it is Python itself"),
+        (f"{DATA}/data/Scripts/pip3.exe", "bin/pip3.exe", "it is an installer"),
+        (f"{DATA}/scripts/pip", "bin/pip", "it is an installer"),
+        (f"{DATA}/scripts/uv", "bin/uv", "it is an installer"),
+        (f"{DATA}/scripts/activate", "bin/activate", ENTERS),
+        (f"{DATA}/scripts/Activate.ps1", "bin/Activate.ps1", ENTERS),
+        (f"{DATA}/scripts/activate_this.py", "bin/activate_this.py", ENTERS),
+        (f"{DATA}/scripts/bash", "bin/bash", "it is a program of the system"),
+        (f"{DATA}/data/lib/python3.11/os.py", "lib/python3.11", "that is where Python's own modules are"),
+        (f"{DATA}/data/Lib/os.py", "Lib", "that is where Python's own modules are"),
+        (f"{DATA}/data/lib/libssl.so.3", "lib", OUTSIDE),
+        (f"{DATA}/data/pip.conf", "pip.conf", OUTSIDE),
+        (f"{DATA}/data/pyvenv.cfg", "pyvenv.cfg", OUTSIDE),
+        (f"{DATA}/data/conda-meta/history", "conda-meta", OUTSIDE),
+        (f"{DATA}/data/etc/conda/activate.d/x.sh", "etc/conda/activate.d/x.sh", "it is run, or read, to enter an environment"),
+        (f"{DATA}/data/etc/jupyter/jupyter_server_config.py", "etc/jupyter/jupyter_server_config.py", "Jupyter runs it whenever it starts"),
+        ("app.start", "site-packages/app.start", RUNS),
+    ],
+)  # fmt: skip
+def test_what_lands_where_a_package_has_no_business_fails(member: str, place: str, why: str) -> None:
+    """Modules that Python imports by itself or that install others, programs, other distributions, Python's own files."""
+    assert said(looked(wheel({member: b""})), "contents") == (
+        OutcomeKind.FAIL,
+        f"its member {member!r} lands at {place!r}: {why}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"import os; os.system('x')\n", RUNS),
+        (b"# x\nimport\tos\n", RUNS),
+        (b"\xef\xbb\xbfimport os\n", RUNS),
+        (b"x\x0cimport os\n", RUNS),
+        (b"x\rimport os\r", RUNS),
+        (b"  import os\n", RUNS),
+        (b"x\n" * 40_000, RUNS),
+        (b"../x\n/opt/import\n", PATHS_ONLY),
+        (b"", PATHS_ONLY),
+    ],
+)
+@pytest.mark.parametrize(
+    "folder", ["", f"{DATA}/purelib/", f"{DATA}/platlib/", f"{DATA}/data/lib/python3.11/site-packages/"]
+)
+def test_a_file_that_python_reads_at_its_start_fails(folder: str, data: bytes, why: str) -> None:
+    """A `.pth` file runs code or adds paths: which of the two is said, and where nobody can tell it runs code."""
+    found = looked(wheel({f"{folder}app.pth": data}))
+
+    assert said(found, "contents") == (
+        OutcomeKind.FAIL,
+        f"its member '{folder}app.pth' lands at 'site-packages/app.pth': {why}",
+    )
+    assert evidence(found, "contents")["pth"] == (f"{folder}app.pth{' (runs code)' if why == RUNS else ''}",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("[console_scripts]\npip3 = app:main", "its entry points make 'bin/pip3': it is an installer"),
+        ("[ gui_scripts ]\n  python : app:main", "its entry points make 'bin/python': it is Python itself"),
+        ("[console_scripts]\n../../x = app:main", "its entry points make 'bin/../../x': that is no name of a program"),
+    ],
+)
+def test_programs_that_the_installer_makes_are_held_to_the_same(lines: str, expected: str) -> None:
+    """Entry points are programs, too."""
+    found = looked(wheel({f"{INFO}/entry_points.txt": f"[x]\npip = app:main\n{lines}\n".encode()}))
+
+    assert said(found, "contents") == (OutcomeKind.FAIL, expected)
+
+
+def test_everything_that_has_no_business_there_is_told_the_worst_first() -> None:
+    """However many files there are: those of one folder are told together."""
+    found = looked(
+        wheel(
+            {
+                f"{DATA}/data/x": b"",
+                f"{DATA}/scripts/pip": b"",
+                "app.pth": b"x\n",
+                **{f"pip/{number}.py": b"" for number in range(60)},
+                "usercustomize.py": b"",
+            }
+        )
+    )
+    problems = (
+        "its member 'pip/0.py' and 59 more land in 'site-packages/pip': that belongs to pip",
+        f"its member 'usercustomize.py' lands at 'site-packages/usercustomize.py': {RUNS_ALWAYS}",
+        f"its member 'app.pth' lands at 'site-packages/app.pth': {PATHS_ONLY}",
+        f"its member '{DATA}/scripts/pip' lands at 'bin/pip': it is an installer",
+        f"its member '{DATA}/data/x' lands at 'x': {OUTSIDE}",
+    )
+
+    assert said(found, "contents") == (OutcomeKind.FAIL, f"{'; '.join(problems[:3])}; and 2 more")
+    assert evidence(found, "contents")["problems"] == problems
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("pip", {"pip/__init__.py": b"", f"{INFO}/entry_points.txt": b"[console_scripts]\npip3 = pip:main\n"}),
+        ("setuptools", {"_distutils_hack/x.py": b"", "distutils-precedence.pth": b"import os\n", "pkg_resources/x.py": b""}),
+        ("wheel", {"wheel/x.py": b"", f"{INFO}/entry_points.txt": b"[console_scripts]\nwheel = wheel:main\n"}),
+        ("uv", {f"{DATA}/scripts/uvx": b""}),
+        ("app", {"pip_audit/x.py": b"", "jsonlib.py": b"", "test/x.py": b"", "json/data.txt": b"", "typing.pyi": b""}),
+        ("app", {f"{DATA}/scripts/pip-compile": b"", f"{DATA}/scripts/activate-global-app": b"", f"{DATA}/scripts/ipython3": b""}),
+        ("app", {"__pycache__/app.cpython-311.pyc": b"", "app/json/x.py": b"", "app/x.pth": b"import os"}),
+    ],
+)  # fmt: skip
+def test_what_is_a_packages_own_passes(name: str, members: dict[str, bytes]) -> None:
+    """Installers install themselves, and names that only sound alike are nobody's."""
+    renamed = {key.replace("app-1.0", f"{name}-1.0"): data for key, data in members.items()}
+    plain = {
+        key.replace("app-1.0", f"{name}-1.0"): data.replace(b"Name: app", f"Name: {name}".encode())
+        for key, data in wheel().items()
+    }
+    data = built(Part(name=key.encode(), data=data) for key, data in (plain | renamed).items())
+    found = inspect(msgspec.structs.replace(asked(f"{name}-1.0-py3-none-any.whl"), name=name), io.BytesIO(data))
+
+    assert said(found, "contents")[0] is OutcomeKind.PASS
+
+
+def test_a_data_folder_of_another_name_fails() -> None:
+    """Some installers know it by its ending, others by the wheel's name."""
+    assert said(looked(wheel({"b-2.data/scripts/x": b""})), "contents") == (
+        OutcomeKind.FAIL,
+        "its folder 'b-2.data' is not 'app-1.0.data': installers differ in where it goes",
+    )
 
 
 def test_a_place_that_does_not_exist_fails() -> None:
@@ -537,14 +704,68 @@ def test_a_list_without_digests_is_unknown() -> None:
 
 
 def test_what_runs_by_itself_is_noted() -> None:
-    """Link scripts, activation scripts and .pth files."""
-    more = FILES | {"bin/.app-post-link.sh": b"", "etc/conda/activate.d/app.sh": b"", "site-packages/app.pth": b""}
+    """Link scripts, activation scripts and .pth files that Python doesn't read."""
+    more = FILES | {"bin/.app-post-link.sh": b"", "etc/conda/activate.d/app.sh": b"", "share/app.pth": b""}
     found = of_conda(more, more)
 
     assert said(found, "contents") == (
         OutcomeKind.PASS,
         "parts of it are run by themselves, at installing or starting: 1 link scripts, 1 activation, 1 pth",
     )
+
+
+@pytest.mark.parametrize("kind", [".conda", ".tar.bz2"])
+@pytest.mark.parametrize(
+    ("name", "data", "place", "why"),
+    [
+        ("site-packages/app.pth", b"import os\n", "site-packages/app.pth", RUNS),
+        ("lib/python3.11/site-packages/app.pth", b"x\n", "site-packages/app.pth", PATHS_ONLY),
+        ("site-packages/sitecustomize.py", b"", "site-packages/sitecustomize.py", RUNS_ALWAYS),
+        ("Lib/site-packages/pip/__init__.py", b"", "site-packages/pip", "that belongs to pip"),
+        ("lib/python3.11/os.py", b"", "lib/python3.11", "that is where Python's own modules are"),
+        ("python.exe", b"", "python.exe", "it is Python itself"),
+        ("python-scripts/pip", b"", "bin/pip", "it is an installer"),
+        ("bin/activate", b"", "bin/activate", ENTERS),
+    ],
+)
+def test_what_a_conda_package_puts_where_it_has_no_business_fails(
+    kind: str, name: str, data: bytes, place: str, why: str
+) -> None:
+    """The same places as of a wheel, under the names that they have in conda packages."""
+    more = FILES | {name: data, "site-packages/b-2.dist-info/METADATA": METADATA, "lib/libssl.so": b""}
+
+    assert said(of_conda(more, more, kind), "contents") == (
+        OutcomeKind.FAIL,
+        f"its member {name!r} lands at {place!r}: {why}",
+    )
+
+
+def test_a_link_where_a_conda_package_has_no_business_fails() -> None:
+    """What it leads to is what runs; nobody looks there for code."""
+    link = member("site-packages/app.pth", tarfile.SYMTYPE, "app.py")
+    data = conda(tar(described(FILES)), tar_of([*(member(name, data=text) for name, text in FILES.items()), link]))
+
+    assert said(inspect(asked("app-1.0-0.conda"), io.BytesIO(data)), "contents") == (
+        OutcomeKind.FAIL,
+        f"its member 'site-packages/app.pth' lands at 'site-packages/app.pth': {RUNS}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        (
+            b'{"noarch": {"type": "python", "entry_points": ["python3 = app:main"]}}',
+            "its entry points make 'bin/python3': it is Python itself",
+        ),
+        (b"{", "info/link.json can't be read: Input data was truncated"),
+    ],
+)
+def test_programs_that_conda_makes_are_held_to_the_same(link: bytes, expected: str) -> None:
+    """They are listed in `info/link.json`."""
+    data = conda(tar(described(FILES) | {"info/link.json": link}), tar(FILES))
+
+    assert said(inspect(asked("app-1.0-0.conda"), io.BytesIO(data)), "contents") == (OutcomeKind.FAIL, expected)
 
 
 def test_a_pickle_in_a_conda_package_fails() -> None:

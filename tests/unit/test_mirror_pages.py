@@ -36,10 +36,9 @@ from quarantine.mirror.simple import (
 from quarantine.model import parse_name
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
-OLD = SimpleFile(filename="acme_lib-1.0-py3-none-any.whl", version="1.0", sha256=A, size=12, upload_time=NOW)
+OLD = SimpleFile(filename="acme_lib-1.0-py3-none-any.whl", sha256=A, size=12, upload_time=NOW)
 NEW = SimpleFile(
     filename="acme_lib-1.10+cu1-py3-none-any.whl",
-    version="1.10+cu1",
     sha256=B,
     size=34,
     upload_time=NOW + timedelta(milliseconds=5),
@@ -52,12 +51,12 @@ PROJECT_JSON = (
     '{"meta":{"api-version":"1.1"},"name":"acme-lib","versions":["1.0","1.10+cu1"],"files":['
     '{"filename":"acme_lib-1.0-py3-none-any.whl",'
     f'"url":"../../files/{A}/acme_lib-1.0-py3-none-any.whl",'
-    f'"hashes":{{"sha256":"{A}"}},"size":12,"upload-time":"2026-11-23T12:00:00Z","_version":"1.0"}},'
+    f'"hashes":{{"sha256":"{A}"}},"size":12,"upload-time":"2026-11-23T12:00:00Z"}},'
     '{"filename":"acme_lib-1.10+cu1-py3-none-any.whl",'
     f'"url":"../../files/{B}/acme_lib-1.10%2Bcu1-py3-none-any.whl",'
     f'"hashes":{{"sha256":"{B}"}},"size":34,"upload-time":"2026-11-23T12:00:00.005000Z",'
     '"requires-python":">=3.8,<4","yanked":"broken \\"here\\" & <there>",'
-    f'"core-metadata":{{"sha256":"{C}"}},"dist-info-metadata":{{"sha256":"{C}"}},"_version":"1.10+cu1"}}]}}'
+    f'"core-metadata":{{"sha256":"{C}"}}}}]}}'
 )
 PROJECT_HTML = f"""\
 <!DOCTYPE html>
@@ -70,15 +69,15 @@ PROJECT_HTML = f"""\
 <body>
 <a href="../../files/{A}/acme_lib-1.0-py3-none-any.whl#sha256={A}">acme_lib-1.0-py3-none-any.whl</a><br>
 <a href="../../files/{B}/acme_lib-1.10%2Bcu1-py3-none-any.whl#sha256={B}" data-requires-python="&gt;=3.8,&lt;4" \
-data-yanked="broken &quot;here&quot; &amp; &lt;there&gt;" data-core-metadata="sha256={C}" \
-data-dist-info-metadata="sha256={C}">acme_lib-1.10+cu1-py3-none-any.whl</a><br>
+data-yanked="broken &quot;here&quot; &amp; &lt;there&gt;" \
+data-core-metadata="sha256={C}">acme_lib-1.10+cu1-py3-none-any.whl</a><br>
 </body>
 </html>
 """
 
 
 def test_a_project_s_page_as_json() -> None:
-    """PEP 691, with upload times and sizes (PEP 700), and both names of PEP 714; in the order of versions."""
+    """PEP 691, with upload times and sizes (PEP 700), and the new name alone of PEP 714; in the order of versions."""
     assert project_json("Acme.Lib", [NEW, OLD, NEW]).decode() == PROJECT_JSON
 
 
@@ -149,7 +148,16 @@ def test_our_own_page_is_read_back() -> None:
         ('"size":12', '"size":-1', "can't be read: Expected `int` >= 0 - at `$.files[0].size`"),
         ('"size":12', '"size":12,"more":1', "can't be read: Object contains unknown field `more` - at `$.files[0]`"),
         ('"1.1"', '"2.0"', "can't be read: Invalid enum value '2.0' - at `$.meta.api-version`"),
-        ('"_version":"1.0"', '"_version":"x"', "can't be read: "),
+        (
+            "acme_lib-1.0-py3-none-any.whl",
+            "acme_lib-1.0.tar.gz",
+            "can't be read: 'acme_lib-1.0.tar.gz' is not the name of a wheel",
+        ),
+        (
+            '"core-metadata"',
+            '"dist-info-metadata"',
+            "can't be read: Object contains unknown field `dist-info-metadata` - at `$.files[1]`",
+        ),
     ],
 )  # fmt: skip
 def test_a_page_that_isn_t_ours_is_refused(old: str, new: str, said: str) -> None:
@@ -174,7 +182,6 @@ def test_a_file_as_its_dossier_describes_it() -> None:
 
     assert simple_file(replace(entry.found, requires_python="not a specifier"), 7, NOW) == SimpleFile(
         filename="acme_lib-1.0.0-py3-none-any.whl",
-        version="1.0.0",
         sha256=entry.file.sha256,
         size=7,
         upload_time=NOW,

@@ -111,6 +111,7 @@ class Mill:
             stream=PUBLISH,
             new_id=lambda: entry_id(at),
             plain=escape,
+            elapsed=lambda: 0.0,
             tell=self.desk.told.append,
             only=frozenset() if only is None else frozenset({only.id}),
         )
@@ -146,6 +147,7 @@ class Mill:
             dossier=None if current.dossier is None else current.dossier.sha256,
             expires_at=until or at + 30 * DAY,
             waives=waives,
+            binding=current.binding,
         )
         self.log.append(DECISIONS, [ruling_draft(current.request, ruling)])
 
@@ -190,7 +192,7 @@ def step(case: ExceptionCase, what: str, text: str) -> Step:
 
 
 def test_a_run_does_all_that_is_due_in_order(mill: Mill) -> None:
-    """What is new is vetted, what ended goes before what is approved comes, and people hear of it last."""
+    """What ended goes before what is approved comes, what is new is vetted after that, and people hear of it last."""
     ended = mill.published(OTHER)
     approved = mill.approved(CORE)
     mill.rule(ended, RulingKind.REVOKE)
@@ -205,19 +207,19 @@ def test_a_run_does_all_that_is_due_in_order(mill: Mill) -> None:
     why = f"revoked on 2026-11-23 by {BOB}: looked at"
     assert done == Done(
         steps=(
-            step(new, "vetted", "new 1.0: 1 failures, 0 unknown"),
             step(ended, "unlisted", f"other 2.0: revoked: {why}"),
             step(approved, "published", "core 1.0: until 2026-12-23"),
+            step(new, "vetted", "new 1.0: 1 failures, 0 unknown"),
         ),
         troubles=(),
         waiting=1,
     )
     assert mill.log.writes == [
-        "exception.vetted",
         "exception.unlisting",
         "exception.unlisted",
         "exception.publishing",
         "exception.published",
+        "exception.vetted",
         *["notification"] * 4,
     ]
     assert sorted(mill.notifier.keys) == sorted(
@@ -323,7 +325,7 @@ def test_one_whose_bytes_are_gone_holds_up_no_other(mill: Mill) -> None:
     assert done.troubles == (
         Trouble(
             exception=lost.id,
-            text="core-1.0-py3-none-any.whl is not in the holding area: vet it again (exception vet)",
+            text=f"core-1.0-py3-none-any.whl is not in the holding area: quarantine exception vet {lost.id[:12]} brings it there",
         ),
     )
     assert done.steps == (step(well, "published", "other 2.0: until 2026-12-23"),)
@@ -526,14 +528,14 @@ def test_people_are_told_of_requests_and_decisions_once(mill: Mill) -> None:
             key=f"{case.id}:requested",
             title="exception requested: core 1.0",
             text=(
-                "ann (oidc) asks for core 1.0 (project demo, stage production): the model needs it\n"
+                "ann (oidc of issuer.example.org) asks for core 1.0 (project demo, stage production): the model needs it\n"
                 f"quarantine exception show {case.id[:12]}"
             ),
         ),
         Message(
             key=f"{case.id}:approved:{ruling.id}",
             title="exception approved: core 1.0",
-            text=f"{where} was approved by bob (oidc): reviewed it",
+            text=f"{where} was approved by bob (oidc of issuer.example.org): reviewed it",
         ),
     ]
 

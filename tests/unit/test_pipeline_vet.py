@@ -54,6 +54,7 @@ def summary(case: ExceptionCase, sha: str, **changed: object) -> DossierSummary:
         files=tuple(file.sha256 for file in case.files),
         policy=POLICY_SHA,
         advisories=SNAPSHOT.sha256,
+        binding=case.binding,
         by=PUBLISHER,
     )
     return replace(found, **changed)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cases import ANN, BOB, CAT, DIGEST, FLAW, approval, case, dossier, file, policy, request
+from cases import ANN, BOB, CAT, DAN, DIGEST, FLAW, approval, case, dossier, file, policy, request
 from msgspec.structs import replace
 from policy_samples import NOW
 
@@ -24,9 +24,10 @@ from quarantine.exceptions import (
     Status,
 )
 from quarantine.model import Digest, Outcome, OutcomeKind
-from quarantine.policy.decide import clock, decide, grants, status
+from quarantine.policy.decide import clock, decide, grants, is_known, status
+from quarantine.policy.stage import Trusted
 
-ENTRA = Identity(kind="entra", id="0f1e", issuer="https://login.example/t/v2.0", name="bob", verified=True)
+ENTRA = Identity(kind="entra", id="0f1e", issuer="https://login.example/t/v2.0", name="bob", claim="oid", verified=True)
 LEAP = datetime(2028, 2, 29, 12, tzinfo=UTC)
 
 
@@ -52,11 +53,6 @@ def test_an_approval_that_counts_holds_until_its_end() -> None:
         pytest.param(case(approval(ANN)), "has 0 of 1 approvals", id="self-approval"),
         pytest.param(
             case(approval(replace(ANN, name="another name"))), "has 0 of 1 approvals", id="the same key, another name"
-        ),
-        pytest.param(
-            case(approval(BOB), joined=(Joined(time=NOW, by=BOB, reason="me too"),)),
-            "has 0 of 1 approvals",
-            id="who joined has asked, too",
         ),
         pytest.param(case(approval(files=("2" * 64,))), "has 0 of 1 approvals", id="other digests (replay)"),
         pytest.param(case(approval(files=(DIGEST, "2" * 64))), "has 0 of 1 approvals", id="more digests"),
@@ -113,11 +109,86 @@ def test_what_does_not_count(changed: ExceptionCase, why: str) -> None:
         (replace(ENTRA, verified=False), False, False),
     ],
 )
-def test_outside_of_the_embedded_default_only_verified_identities_decide(
+def test_outside_of_the_embedded_default_only_verified_identities_count(
     by: Identity, local: bool, counts: bool
 ) -> None:
     """`USER=boss` is nobody elsewhere; a token that wasn't verified is nobody anywhere."""
-    assert isinstance(decide(case(approval(by)), policy(), NOW, local=local), Approved) == counts
+    assert is_known(by, policy(), local=local) == counts
+
+
+@pytest.mark.parametrize(
+    ("by", "counts"),
+    [
+        (ENTRA, True),
+        (replace(ENTRA, issuer="https://issuer.example.com"), False),
+        (replace(ENTRA, claim="sub"), False),
+        (replace(ENTRA, verified=False), False),
+        (BOB, False),
+    ],
+    ids=[
+        "the policy's",
+        "an issuer of their own",
+        "another claim of the same token",
+        "unverified",
+        "the system's user",
+    ],
+)
+@pytest.mark.parametrize("central", [False, True])
+def test_where_the_policy_names_identities_no_other_counts(by: Identity, counts: bool, central: bool) -> None:
+    """One person has an id in every claim of a token, and as many as they like at an issuer of their own."""
+    named = Trusted(issuer=ENTRA.issuer, audience="quarantine", claim=ENTRA.claim)
+    judging = replace(policy(), identities=(named,), central=central)
+
+    assert is_known(by, judging, local=True) == counts
+
+
+def test_a_central_policy_that_names_none_knows_nobody() -> None:
+    """Whoever runs a command never chooses for others whom to believe."""
+    assert not is_known(ENTRA, replace(policy(), central=True), local=False)
+
+
+def test_what_somebody_asked_for_whom_nobody_knows_is_never_approved() -> None:
+    """Else one person could ask by one id, and approve by another."""
+    asked = request(by=replace(ENTRA, id="of-mallory", issuer="https://issuer.example.com"))
+    judging = replace(policy(), identities=(Trusted(issuer=ENTRA.issuer, audience="q", claim=ENTRA.claim),))
+    found = case(approval(ENTRA), id=asked.id, request=asked)
+
+    decision = decide(found, judging, NOW, local=False)
+
+    assert (decision.status if isinstance(decision, Pending) else None) is Status.VETTED
+    assert "whose identity the policy doesn't know" in getattr(decision, "why", "")
+
+
+def test_that_somebody_joined_takes_away_nobodys_right() -> None:
+    """It is what anybody may write of anybody: an approval that stands doesn't fall by it."""
+    found = case(approval(BOB), joined=(Joined(time=NOW - timedelta(days=3), by=BOB, reason="me too"),))
+
+    assert isinstance(decide(found, policy(), NOW, local=True), Approved)
+
+
+def test_a_revocation_stays_one_whatever_is_said_of_it() -> None:
+    """A rejection that is dated before it doesn't lift it; nor does it when the request is lost."""
+    revoked = approval(CAT, RulingKind.REVOKE, project="demo", stage="development")
+    rejected = approval(DAN, RulingKind.REJECT, time=revoked.time - timedelta(days=1))
+    found = case(approval(BOB), revoked, rejected)
+    lost = replace(found, request=None)
+
+    assert decide(found, policy(), NOW, local=True).status is Status.REVOKED  # type: ignore[union-attr]  # it is no approval
+    for each in (found, lost):
+        said = grants(State(cases={each.id: each}), policy(), "demo", "development", NOW, local=True)
+        assert (said.live, list(said.blocked)) == ({}, [Digest.sha256(DIGEST)])
+
+
+def test_other_bytes_under_an_approved_digest_are_other_files() -> None:
+    """Attaching bytes that are there already, as if they were of another package, changes no file and no name."""
+    sdist = replace(file(), filename="padder-1.0.tar.gz", name="padder", sha256="3" * 64)
+    asked = request(file(), sdist)
+    liar = replace(file(), filename="padder-1.0-py3-none-any.whl", name="padder")
+    found = ExceptionCase(
+        id=asked.id, request=asked, attached=(Attached(time=NOW, by=CAT, source="3" * 64, file=liar),)
+    )
+
+    assert found.files == tuple(sorted((file(), sdist)))
 
 
 def test_the_same_id_of_another_issuer_is_somebody_else() -> None:

@@ -151,20 +151,26 @@ def test_several_people_must_approve() -> None:
 @pytest.mark.parametrize(
     ("by", "why"),
     [
-        (ALICE, "alice@example.org (entra) asked for it, and whoever asks never approves: somebody else must"),
+        (
+            ALICE,
+            "alice@example.org (entra of login.example) asked for it, and whoever asks never approves: somebody else must",
+        ),
         (
             replace(ALICE, name="boss@example.org"),
-            "boss@example.org (entra) asked for it, and whoever asks never approves: somebody else must",
+            "boss@example.org (entra of login.example) asked for it, and whoever asks never approves: somebody else must",
         ),
         (
             Identity(kind="local", id="uid:1000", name="boss"),
-            "boss (local, unverified) may not decide here: only an identity that was verified may (identity: in quarantine.yaml)",
+            (
+                "boss (local, unverified) may not decide here: only an identity that was verified, and that the policy knows, "
+                "may (`identity` in quarantine.yaml, `identities` in the policy)"
+            ),
         ),
         (
             replace(BOB, verified=False),
             (
-                "bob@example.org (entra, unverified) may not decide here: only an identity that was verified may (identity: in "
-                "quarantine.yaml)"
+                "bob@example.org (entra of login.example, unverified) may not decide here: only an identity that was verified, "
+                "and that the policy knows, may (`identity` in quarantine.yaml, `identities` in the policy)"
             ),
         ),
     ],
@@ -294,7 +300,7 @@ def test_when_an_approval_ends(
 
 def test_an_end_that_has_passed_is_refused() -> None:
     """Said or asked for."""
-    desk = Desk(request(by=ALICE, until=NOON - timedelta(days=1)))
+    desk = Desk(request(by=ALICE, time=NOON - timedelta(days=3), until=NOON - timedelta(days=1)))
     desk.vet()
     me = desk.asked.id[:12]
 
