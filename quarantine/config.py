@@ -414,9 +414,10 @@ def _identity(parsed: _Identity, wrong: _Wrong) -> IdentitySettings:
         elif key not in needed and key not in allowed:
             wrong(("identity", key), f"`{key}` says nothing for identity of kind {parsed.kind}: remove it")
         elif key in ("authority", "issuer"):
-            if (complaint := _complaint_about_endpoint(value, f"an {key}", _IDENTITY_EXAMPLES[key])) is not None:
-                wrong(("identity", key), complaint)
-            elif key == "authority" and (complaint := _complaint_about_authority(value)) is not None:
+            complaint = _complaint_about_endpoint(value, f"an {key}", _IDENTITY_EXAMPLES[key])
+            if complaint is None and key == "authority":
+                complaint = _complaint_about_authority(value)
+            if complaint is not None:
                 wrong(("identity", key), complaint)
         elif not _IDENTITY_FORMS[key].fullmatch(value):
             wrong(("identity", key), f"not of the form of `{key}`: expected {_IDENTITY_EXAMPLES[key]}")

@@ -212,7 +212,7 @@ class DossierFile(_Value, frozen=True, kw_only=True):
     """What vetting found of one file: each check with its outcome, and what a page of the mirror says of it.
 
     `metadata` is the sha256 of its core metadata in the evidence store, "" where it has none. `upload_time` and `yanked`
-    are the owner's word. `index` is the JSON text of a conda package's own `info/index.json`, `md5` its digest of old.
+    are the owner's word, on its source where a curator attached a wheel. `index` is the JSON text of a conda package's own `info/index.json`, `md5` its digest of old.
     `requires` are the packages that it needs, as its metadata says; `holds` are the Python distributions inside a conda
     package, as `name==version`.
     """
@@ -330,6 +330,7 @@ class PublicationKind(StrEnum):
     UNLISTED = "unlisted"
     SUSPENDED = "suspended"
     WARNED = "warned"
+    DROPPED = "dropped"
 
 
 class Publication(_Value, frozen=True, kw_only=True):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from quarantine.io.azure import BlobAccount
     from quarantine.io.http import HttpClient
     from quarantine.pipeline.central import InForce, Proven
-    from quarantine.pipeline.check import CheckPorts
+    from quarantine.pipeline.check import CheckPorts, Records
     from quarantine.pipeline.process import Process
     from quarantine.pipeline.request import RequestPorts
     from quarantine.pipeline.request_files import Owners
@@ -79,6 +79,7 @@ __all__ = [
     "probe_upstream",
     "process",
     "proven",
+    "records",
     "request_ports",
     "ruling_ports",
     "uv_version",
@@ -248,6 +249,13 @@ def check_ports(
     )
 
 
+def records(settings: Settings, environment: Environment) -> "Records":
+    """Where verdicts are recorded; nobody else is asked, and no login is looked up."""
+    from quarantine.pipeline.check import Records  # noqa: PLC0415  # imported where it is used
+
+    return Records(log=audit_log(settings, environment), store=artifact_store(settings, environment), write=write_file)
+
+
 def _published_metadata(digest: Digest, settings: Settings, environment: Environment) -> bytes | None:
     """Core metadata of a published file, None where it isn't there; kept in the cache. UpstreamError, IntegrityError."""
     from quarantine.archive.metadata import MAX_METADATA_BYTES  # noqa: PLC0415  # imported where it is used
@@ -309,12 +317,16 @@ def _registry(settings: Settings, policy: Policy, environment: Environment, *, o
     registries = _of(policy, Ecosystem.OCI)
     logins = _logins(registries, environment)
     hosts = {upstream.name: urlsplit(upstream.url or "").netloc for upstream in registries}
+    # all others are asked where registries of their name are
     own = {
-        hosts[upstream.name]: f"{urlsplit(upstream.url or '').scheme}://{hosts[upstream.name]}"
+        hosts[upstream.name]: f"http://{hosts[upstream.name]}"
         for upstream in registries
+        if urlsplit(upstream.url or "").scheme == "http"
     }
     return OciRegistry(
-        endpoints={**own, **settings.registries},
+        endpoints=own,
+        # they come with the code that is judged: asked for what is public, told nothing
+        stand_ins=settings.registries,
         hosts=frozenset(hosts.values()),
         http=lambda urls: http_client(urls, environment),
         logins={hosts[name]: login for name, login in logins.items()},

@@ -1,7 +1,7 @@
 """Image registries over the OCI distribution protocol: what a reference stands for, by the digest of its bytes.
 
 Only the registries of the policy are asked. A login goes to the registry that it was given for, and to the token
-service that is named for that registry here or in the configuration: never to a host that a server names.
+service that is named for that registry here: never to a host that a server or the configuration names.
 
 Source: OCI distribution-spec 1.1; the token protocol of Docker's registry (distribution, spec/auth/token).
 """
@@ -46,6 +46,10 @@ _PATH = re.compile(r"[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*+(?:/[a-z0-9]++(?:(?
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SCOPE = re.compile(r"repository:([^ :]+):(?:pull|metadata_read)(?:,(?:pull|metadata_read))*")
 _BEARER = re.compile(r"[!-~]{1,65536}")
+_KEPT = (
+    "its credentials go to the host that the policy names alone, and `registries` has another one asked: make that the "
+    "upstream's url"
+)
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"})
 
 
@@ -66,7 +70,7 @@ class OciRegistry:
     """An `ImageRegistry` over HTTP. A tag is resolved once; what it was then, it is as long as this object lives.
 
     `endpoints` are base URLs by registry host, or by the host of a token service; a registry that isn't named there is
-    asked at `https://<host>`. `hosts` are the registries of the policy, which alone are asked. `http` makes a client
+    asked at `https://<host>`. `stand_ins` are others that are asked in their place, without any login. `hosts` are the registries of the policy, which alone are asked. `http` makes a client
     that may ask the origins of some URLs, once it is needed. `logins` are user and password by registry host.
     """
 
@@ -77,9 +81,11 @@ class OciRegistry:
         hosts: Collection[str],
         http: "Callable[[Collection[str]], HttpClient]",
         logins: Mapping[str, tuple[str, str]],
+        stand_ins: Mapping[str, str] | None = None,
         offline: bool = False,
     ) -> None:
         self._endpoints = endpoints
+        self._stand_ins = stand_ins or {}
         self._hosts = frozenset(hosts)
         self._make_http = http
         self._logins = logins
@@ -180,8 +186,11 @@ class OciRegistry:
                 raise UpstreamError(f"{name}: {response.url} answered {status}: expected a manifest")
 
     def _advice(self, name: str) -> str:
-        if name.partition("/")[0] in self._logins:
+        host = name.partition("/")[0]
+        if self._login(host) is not None:
             return "its credentials are wrong, or may not read it"
+        if host in self._logins:
+            return _KEPT
         return "no such image, or one that needs a login: name its upstream's `credentials` in the policy"
 
     # --- who is asking ------------------------------------------------------------------------------------------------
@@ -196,12 +205,23 @@ class OciRegistry:
                 return f"Bearer {self._token(host, path, challenge)}"
         if not any(challenge.scheme == "basic" for challenge in challenges):
             raise UpstreamError(f"{host} answered 401 and asks for neither a Bearer token nor a Basic login")
-        if host not in self._logins:
-            raise UpstreamError(f"{host} asks for a login: name its upstream's `credentials` in the policy")
-        return self._basic(host)
+        login = self._login(host)
+        if login is None:
+            advice = _KEPT if host in self._logins else "name its upstream's `credentials` in the policy"
+            raise UpstreamError(f"{host} asks for a login: {advice}")
+        return login
 
-    def _basic(self, host: str) -> str:
+    def _login(self, host: str) -> str | None:
+        """The Authorization header with a registry's login, None where it has none, or where another is asked instead."""
+        if host not in self._logins or any(map(self._is_replaced, (host, _TOKEN_HOSTS.get(host, host)))):
+            return None
         return "Basic " + base64.b64encode(":".join(self._logins[host]).encode()).decode()
+
+    def _is_replaced(self, host: str) -> bool:
+        """Whether another origin than the policy's stands in for a host."""
+        from quarantine.io.guard import target_of  # noqa: PLC0415  # few registries have a login
+
+        return host in self._stand_ins and target_of(self._own(host)).origin != target_of(self._base(host)).origin
 
     def _token(self, host: str, path: str, challenge: "Challenge") -> str:
         """A token for reading one repository, with the registry's login where there is one."""
@@ -220,11 +240,12 @@ class OciRegistry:
         repository = _SCOPE.fullmatch(scope)
         if repository is None or not f"/{repository[1]}".endswith(f"/{path}"):
             raise UpstreamError(f"{host} wants a token for {scope[:200]!a}: expected 'repository:{path}:pull'")
+        login = self._login(host)
         said = {"service": challenge.get("service"), "scope": scope}
         query = urlencode([(key, value) for key, value in said.items() if value is not None])
         response = self._http.get(
             f"{realm.url}{'&' if '?' in realm.path else '?'}{query}",
-            headers={"Authorization": self._basic(host)} if host in self._logins else {},
+            headers={} if login is None else {"Authorization": login},
             max_bytes=MAX_TOKEN_BYTES,
         )
         if response.status != 200:
@@ -236,16 +257,21 @@ class OciRegistry:
         """The base URL of a registry. Only on this machine's loopback may it be unencrypted."""
         from quarantine.io.guard import target_of  # noqa: PLC0415  # what is known asks nobody
 
-        base = self._endpoints.get(host, f"https://{_HOSTS.get(host, host)}").rstrip("/")
+        base = self._stand_ins.get(host, self._own(host)).rstrip("/")
         origin = target_of(base).origin
         if origin.scheme != "https" and not is_loopback(origin.host):
             raise UpstreamError(f"the endpoint {origin} of {host} isn't encrypted: expected https")
         return base
 
+    def _own(self, host: str) -> str:
+        """Where a registry is asked when nothing stands in for it."""
+        return self._endpoints.get(host, f"https://{_HOSTS.get(host, host)}")
+
     def _token_base(self, host: str) -> str | None:
         """Where a registry's tokens come from, if not from itself. A registry's endpoint has its token service's."""
         service = _TOKEN_HOSTS.get(host)
-        if service is None or (host in self._endpoints and service not in self._endpoints):
+        named = self._endpoints.keys() | self._stand_ins.keys()
+        if service is None or (host in named and service not in named):
             return None
         return self._base(service)
 

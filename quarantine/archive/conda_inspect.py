@@ -284,7 +284,7 @@ def _contents(file: ExceptionFile, seen: _Seen) -> Outcome:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         problems.append(f"{LINK} can't be read: {str(error)[:200]}")
     places = {path: landed(path) for path in installed}
-    problems += hazards(file.name, places, seen.pth, made=made, several=True)
+    problems += hazards(file.name, places, seen.pth, made=made, conda=True)
     return judged(CONTENTS, problems, said, **evidence)
 
 

@@ -41,24 +41,21 @@ _OWNERS: Mapping[str, frozenset[str]] = {
 """Whose a module is that installs others, or that Python imports by a `.pth` file which most environments have."""
 _OWN_PTH = {"distutils-precedence.pth": "setuptools"}
 _PYTHONS = frozenset({"python", "pypy", "graalpy", "python-freethreading"})
+"""Of conda, where Python itself is a package. On an index anybody may have taken the name."""
 _PROGRAMS: tuple[tuple[re.Pattern[str], str, frozenset[str]], ...] = (
-    (
-        re.compile(r"(?:pythonw?|pypy|pyw?)(?:[0-9]+(?:\.[0-9]+)*t?)?(?:-config)?"),
-        "it is Python itself",
-        _PYTHONS,
-    ),
-    (re.compile(r"(?:de)?activate(?:_this\.py)?"), "it is run to enter an environment", frozenset({"conda"})),
     (re.compile(r"pip-?[0-9.]*"), "it is an installer", frozenset({"pip"})),
     (re.compile(r"easy_install-?[0-9.]*"), "it is an installer", frozenset({"setuptools"})),
     (re.compile(r"uvx?"), "it is an installer", frozenset({"uv"})),
-    (re.compile(r"conda|mamba|micromamba|pipx|poetry|virtualenv|wheel"), "it is an installer", frozenset()),
-    (
-        re.compile(r"ba?sh|dash|zsh|env|sudo|git|ssh|curl|wget|tar|docker"),
-        "it is a program of the system",
-        frozenset({"openssh", "coreutils"}),
-    ),
+    (re.compile(r"(?:pythonw?|pypy|pyw?)(?:[0-9]+(?:\.[0-9]+)*t?)?(?:-config)?"), "it is Python itself", frozenset()),
+    (re.compile(r"(?:de)?activate(?:_this\.py)?"), "it is run to enter an environment", frozenset()),
 )
-"""Programs that people and other programs start by name; a package of the program's own name may have it."""
+"""Programs that people and other programs start by name, and what may have them."""
+_OF_CONDA = {"it is Python itself": _PYTHONS, "it is run to enter an environment": frozenset({"conda"})}
+_NAMED: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"conda|mamba|micromamba|pipx|poetry|virtualenv|wheel"), "it is an installer"),
+    (re.compile(r"ba?sh|dash|zsh|env|sudo|git|ssh|curl|wget|tar|docker"), "it is a program of the system"),
+)
+"""Those that a package of their own name may have."""
 _WINDOWS = re.compile(r"\.(?:exe|com|bat|cmd|ps1|csh|fish|nu|xsh|sh)\Z")
 _DATA = frozenset({"share", "etc", "include", "man", "doc", "docs"})
 _RUN_FROM_ETC = (
@@ -111,25 +108,25 @@ def hazards(
     *,
     data: Collection[str] = (),
     made: Iterable[str] = (),
-    several: bool = False,
+    conda: bool = False,
 ) -> list[str]:
     """What a package of that name puts where it has no business, the worst first.
 
     `places` are those of its files, by their names; `pth` has of those that Python reads at its start whether they run
     code. `data` are the names of files that may go to the common folders of an environment only. `made` are programs that
-    the installer makes. With `several` it may hold the metadata of any distribution.
+    the installer makes. One of `conda` may hold the metadata of any distribution, and may be Python itself.
     """
     taken = frozenset(places.values())
     found: dict[_Hazard, list[str]] = {}
     for member, place in places.items():
-        hazard = _hazard(name, place, pth.get(member, True), taken, several=several)
+        hazard = _hazard(name, place, pth.get(member, True), taken, conda=conda)
         if hazard is None and member in data:
             hazard = _of_data(place)
         if hazard is not None:
             found.setdefault(hazard, []).append(member)
     said = [(hazard[0], _said(*hazard[1:], members)) for hazard, members in found.items()]
     for program in made:
-        hazard = _program(name, f"bin/{program}")
+        hazard = _program(name, f"bin/{program}", conda=conda)
         if "/" in program or "\\" in program or program in ("", ".", ".."):
             hazard = _THEN, program, "that is no name of a program"
         if hazard is not None:
@@ -143,21 +140,21 @@ def _said(place: str, why: str, members: list[str]) -> str:
     return f"its member {shown(members[0])} and {len(members) - 1} more land in {shown(place)}: {why}"
 
 
-def _hazard(name: str, place: str, runs: bool, taken: Collection[str], *, several: bool) -> _Hazard | None:
+def _hazard(name: str, place: str, runs: bool, taken: Collection[str], *, conda: bool) -> _Hazard | None:
     root, slash, below = place.partition("/")
     if is_startup(place) and _OWN_PTH.get(below) != name:
         does = "and it runs code" if runs else "and it only adds paths"
         return _FIRST if runs else _NEXT, place, f"Python reads it whenever it starts, {does}"
     if root == "bin" or not slash:
-        return _program(name, place)
+        return _program(name, place, conda=conda)
     if root == SITE:
-        return _in_site(name, below, taken, several=several)
-    if _LIBRARY.fullmatch(place) is not None and place.lower().endswith(_CODE) and name not in _PYTHONS:
+        return _in_site(name, below, taken, conda=conda)
+    if _LIBRARY.fullmatch(place) is not None and place.lower().endswith(_CODE) and not (conda and name in _PYTHONS):
         return _FIRST, place.rpartition("/")[0], "that is where Python's own modules are"
     return None
 
 
-def _in_site(name: str, below: str, taken: Collection[str], *, several: bool) -> _Hazard | None:
+def _in_site(name: str, below: str, taken: Collection[str], *, conda: bool) -> _Hazard | None:
     """Of a file in site-packages. Systems that ignore case write `PIP/x` into the folder of pip."""
     top, folder, rest = below.partition("/")
     place = f"{SITE}/{top}"
@@ -166,7 +163,7 @@ def _in_site(name: str, below: str, taken: Collection[str], *, several: bool) ->
         if f"{SITE}/{module}.py" not in taken:
             return _FIRST, f"{SITE}/{below}", "Python runs it in the place of another package's module"
         return None
-    if not several and top.lower().endswith((".dist-info", ".egg-info", ".egg-link")):
+    if not conda and top.lower().endswith((".dist-info", ".egg-info", ".egg-link")):
         return _NEXT, place, "it speaks for a distribution, as its own .dist-info alone may"
     module = top if folder and "." not in top else top.partition(".")[0] if top.lower().endswith(_CODE) else ""
     lowered = module.lower()
@@ -179,10 +176,13 @@ def _in_site(name: str, below: str, taken: Collection[str], *, several: bool) ->
     return None
 
 
-def _program(name: str, place: str) -> _Hazard | None:
+def _program(name: str, place: str, *, conda: bool) -> _Hazard | None:
     bare = _WINDOWS.sub("", place.removeprefix("bin/").lower())
     for pattern, why, owners in _PROGRAMS:
-        if pattern.fullmatch(bare) is not None and name not in owners and name != bare:
+        if pattern.fullmatch(bare) is not None and name not in (_OF_CONDA.get(why, owners) if conda else owners):
+            return _THEN, place, why
+    for pattern, why in _NAMED:
+        if pattern.fullmatch(bare) is not None and name != bare:
             return _THEN, place, why
     return None
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import csv
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import BinaryIO
 
@@ -41,6 +42,7 @@ MAX_ENTRY_POINTS_BYTES = 1024 * 1024
 
 # the specification asks for sha256 or better; what can be forged proves nothing
 _HASHES = ("sha256", "sha384", "sha512")
+_MANY_LINUX = re.compile(r"(?:manylinux(?:1|2010|2014|_[0-9]+_[0-9]+)|musllinux_[0-9]+_[0-9]+)_(?=.)")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 _SCHEMES = {"purelib": SITE, "platlib": SITE, "scripts": "bin", "headers": "include", "data": ""}
 """Where what lies in a folder of NAME.data goes."""
@@ -74,10 +76,12 @@ def inspect_wheel(file: ExceptionFile, stream: BinaryIO) -> Found:
         return Found(outcomes=complete(file, [refused], "its archive is refused"))
     problems += _unlisted(info, files, listed) if recorded is not None else []
     parsed, wrong = _parsed(file, metadata)
-    wrong = [*_info_problems(file, info), *wrong, *_wheel_problems(file, described)]
+    of_wheel, note = _wheel_problems(file, described)
+    wrong = [*_info_problems(file, info), *wrong, *of_wheel]
+    noted, agree = ({"note": note}, "agree but for the kind of Linux") if note else ({}, "agree")
     outcomes = [
         answer(ARCHIVE, OutcomeKind.PASS, f"a plain zip file of {len(archive.members)} members", members=len(files)),
-        judged(METADATA, wrong, f"file name, {info}, METADATA and WHEEL agree"),
+        judged(METADATA, wrong, f"file name, {info}, METADATA and WHEEL {agree}", **noted),
         judged(RECORD, problems, f"RECORD lists all {len(files)} files with their digests"),
         _contents(file, info, files, pth, programs(entry_points or b"")),
         scan.outcome(),
@@ -228,16 +232,16 @@ def _info_problems(file: ExceptionFile, info: str) -> list[str]:
     return [] if agrees else [f"its folder {shown(info)} is not that of {file.name} {file.version}"]
 
 
-def _wheel_problems(file: ExceptionFile, data: bytes | None) -> list[str]:
-    """What WHEEL says otherwise than the file name, or doesn't say."""
+def _wheel_problems(file: ExceptionFile, data: bytes | None) -> tuple[list[str], str]:
+    """What WHEEL says otherwise than the file name, or doesn't say; and what a person should know though it isn't wrong."""
     if data is None:
-        return ["it has no WHEEL"]
+        return ["it has no WHEEL"], ""
     try:
         lines = [line.partition(":") for line in data.decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
-        return ["WHEEL is not UTF-8"]
+        return ["WHEEL is not UTF-8"], ""
     if not all(colon for _, colon, _ in lines):
-        return ["WHEEL has a line without a colon"]
+        return ["WHEEL has a line without a colon"], ""
     fields: dict[str, list[str]] = {}
     for key, _, value in lines:
         fields.setdefault(key.strip().lower(), []).append(value.strip())
@@ -251,11 +255,32 @@ def _wheel_problems(file: ExceptionFile, data: bytes | None) -> list[str]:
         tags = _tags(fields.get("tag", []))
         named = parse_wheel_name(file.filename)[3]
     except ValueError as error:
-        return [*problems, f"WHEEL has a tag that can't be read: {str(error)[:100]}"]
-    if tags != named:
-        said = ", ".join(sorted(map(str, tags))[:5]) or "none"
-        problems.append(f"WHEEL has the tags {said}; its file name says {', '.join(sorted(map(str, named))[:5])}")
-    return problems
+        return [*problems, f"WHEEL has a tag that can't be read: {str(error)[:100]}"], ""
+    if tags == named:
+        return problems, ""
+    said = ", ".join(sorted(map(str, tags))[:5]) or "none"
+    differs = f"WHEEL has the tags {said}; its file name says {', '.join(sorted(map(str, named))[:5])}"
+    if _is_renamed(tags, named):
+        return (
+            problems,
+            f"{differs}: the same but for the kind of Linux, as where a wheel was renamed after it was built",
+        )
+    return [*problems, differs], ""
+
+
+def _is_renamed(tags: frozenset[Tag], named: frozenset[Tag]) -> bool:
+    """Whether a wheel that was built for this Linux is called one for many of them, and nothing else differs.
+
+    Big projects build with `linux_x86_64` and rename the file once they have looked into its libraries. An installer goes by
+    the file name alone, so that WHEEL can't make it take the wheel for another interpreter or machine.
+    """
+    built = {(tag.interpreter, tag.abi, tag.platform.removeprefix("linux_")) for tag in tags}
+    called = {(tag.interpreter, tag.abi, _MANY_LINUX.sub("", tag.platform)) for tag in named}
+    return (
+        built == called
+        and all(tag.platform.startswith("linux_") for tag in tags)
+        and all(_MANY_LINUX.match(tag.platform) for tag in named)
+    )
 
 
 def _tags(lines: Iterable[str]) -> frozenset[Tag]:

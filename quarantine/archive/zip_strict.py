@@ -271,10 +271,11 @@ class StrictZip:
         fields = self._fields(entry.name, behind[named:])
         large = _ZIP64 in fields
         if large:
-            # (4.5.3) in a header of a member's own both sizes must be there
-            if {stored, size} != {_FULL32} or len(fields[_ZIP64]) != 16:
-                raise self._bad(f"its member {shown(entry.name)} has a second set of sizes that it doesn't need")
-            size, stored = struct.unpack("<2Q", fields[_ZIP64])
+            # (4.5.3) in a header of a member's own both sizes must be there; some writers say them twice
+            second = struct.unpack("<2Q", fields[_ZIP64]) if len(fields[_ZIP64]) == 16 else None
+            if second is None or ({stored, size} != {_FULL32} and ((size, stored) != second or flags & _DESCRIBED)):
+                raise self._bad(f"its member {shown(entry.name)} has a second set of sizes, and it isn't the first")
+            size, stored = second
         end = start + entry.stored
         said: tuple[int, ...] = (flags, method, crc, stored, size)
         listed = (entry.flags, entry.method, entry.crc, entry.stored, entry.size)

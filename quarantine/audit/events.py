@@ -61,7 +61,14 @@ MAX_DAYS = 3650
 _PREFIX = "quarantine.exception."
 _REQUESTED, _JOINED, _ATTACHED = f"{_PREFIX}requested.v1", f"{_PREFIX}joined.v1", f"{_PREFIX}attached.v1"
 _VETTED = f"{_PREFIX}vetted.v1"
-_RULINGS = {f"{_PREFIX}{kind.value}.v1": kind for kind in RulingKind}
+# what was done, as with every other entry of the process
+_RULED = {
+    RulingKind.APPROVE: f"{_PREFIX}approved.v1",
+    RulingKind.REJECT: f"{_PREFIX}rejected.v1",
+    RulingKind.RENEW: f"{_PREFIX}renewed.v1",
+    RulingKind.REVOKE: f"{_PREFIX}revoked.v1",
+}
+_RULINGS = {type_: kind for kind, type_ in _RULED.items()}
 _STEPS = {f"{_PREFIX}{kind.value}.v1": kind for kind in PublicationKind}
 _POLICY = "quarantine.policy.published.v1"
 _DELIVERED = "quarantine.notification.v1"
@@ -210,8 +217,7 @@ def vetted_draft(case: ExceptionRequest, dossier: DossierSummary, entry_id: str)
 def ruling_draft(case: ExceptionRequest, ruling: Ruling) -> Draft:
     """The entry of a curator's word."""
     data = _Ruled(actor=ruling.by, exception=case.id, ruling=ruling)
-    kind = f"{_PREFIX}{ruling.kind.value}.v1"
-    return _draft(kind, ruling.id, case.project, ruling.time, str(case.files[0].purl), data)
+    return _draft(_RULED[ruling.kind], ruling.id, case.project, ruling.time, str(case.files[0].purl), data)
 
 
 def publication_draft(case: ExceptionRequest, step: Publication, by: Identity, entry_id: str) -> Draft:

@@ -51,12 +51,19 @@ def _sync(session: Session, source: str | None, replace: bool) -> int:
     """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.adapters.osv import sync  # noqa: PLC0415
+    from quarantine.errors import UpstreamError  # noqa: PLC0415
 
     settings = session.settings
     source = settings.advisory_source if source is None else source
     urls = [source] if source.startswith(("http://", "https://")) else []
     with wiring.http_client(urls, session.environment) as http:
-        report = sync(source, settings.database, http, session.tell, session.now, replace=replace)
+        try:
+            report = sync(source, settings.database, http, session.tell, session.now, replace=replace)
+        except UpstreamError as error:
+            if not urls:
+                raise
+            copy = "a copy of it can be read, too: quarantine advisories sync --from ZIP|FOLDER|URL"
+            raise UpstreamError(f"{error}\n{copy}") from error
     session.write(
         "\n".join(
             [

@@ -38,9 +38,10 @@ def command() -> None:
 def _validate(session: Session) -> int:
     """Check the files of the folder of allowlists, all of them, and say what they come to.
 
-    Every problem is named with file, line and column. What is printed else: the policy's sha256, how many entries each
+    Every problem is named with file, line and column. What is printed else: the sha256 of the files, how many entries each
     upstream has, the patterns among them (look at those twice), and what has expired or will within 30 days. Then which
     policy is in force: that of the folder, or the one that was published in the store, which the folder may only tighten.
+    Verdicts, and `check --expect-policy`, name the sha256 that is in force with this configuration: it covers both.
 
     Exit status: 0 valid, 2 not valid, 3 the policy in force can't be read.
 
@@ -58,7 +59,7 @@ def _validate(session: Session) -> int:
     policy = wiring.policy(settings, session.now)
     lines = [
         f"valid: {settings.allowlists}",
-        f"sha256: {wiring.policy_sha256(settings, policy)}",
+        f"files: sha256 {policy.sha256}",
         f"stages: {', '.join(policy.stages)}",
     ]
     lines += _upstreams(policy)
@@ -78,15 +79,21 @@ def _in_force(session: Session) -> list[str]:
 
     settings = session.settings
     found = wiring.policies(settings, session.environment, session.now)
+    with_settings = f"in force with this configuration: sha256 {wiring.policy_sha256(settings, found.policy)}"
     if found.published is None:
-        return [f"in force: {settings.allowlists}"]
+        return [f"in force: {settings.allowlists}", with_settings]
     published = found.published
-    local = "none" if found.local is None else f"{settings.allowlists}, which may only tighten it"
-    return [
+    lines = [
         f"in force: published {timestamp(published.time)} by {published.by}: {published.reason}",
-        f"in force: sha256 {wiring.policy_sha256(settings, found.policy)}",
-        f"local: {local}",
+        f"in force: files sha256 {published.sha256}",
+        with_settings,
     ]
+    if found.local is None:
+        return [*lines, "local: none"]
+    if found.local.sha256 == published.sha256:
+        return [*lines, f"local: {settings.allowlists}, the same files"]
+    beside = "what is stricter in it counts beside them, and what is looser has no effect"
+    return [*lines, f"local: {settings.allowlists}, other files than those: {beside}"]
 
 
 @command.command("publish")
@@ -118,7 +125,8 @@ def _publish(session: Session, reason: str) -> int:
     settings, environment = session.settings, session.environment
     # read as a policy first: what can't be judged by is never put in force
     files = wiring.policy_files(settings.allowlists)
-    if not wiring.policy(settings, session.now).identities:
+    policy = wiring.policy(settings, session.now)
+    if not policy.identities:
         raise UsageError(
             f"{settings.allowlists}/policy.yaml doesn't say whose words on exceptions count: add `identities`, a list of "
             "{issuer, audience}; without it, whoever runs a command would choose whom to believe"
@@ -135,7 +143,8 @@ def _publish(session: Session, reason: str) -> int:
     )
     lines = [
         f"published: {settings.allowlists} by {published.by}",
-        f"sha256: {published.sha256}",
+        f"files: sha256 {published.sha256}",
+        f"in force with this configuration: sha256 {wiring.policy_sha256(settings, policy)}",
         f"audit: {receipt.stream} entry {receipt.seq} sha256 {receipt.sha256}",
     ]
     if not settings.central_policy:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quarantine.adapters.blob_log import BlobLog
     from quarantine.adapters.local_log import LocalLog
     from quarantine.audit.chain import Head, Tampered, Verified
-    from quarantine.audit.record import Entry
+    from quarantine.audit.record import Entry, Json
 
 __all__ = ["command"]
 
@@ -48,8 +48,17 @@ def _stream_option(function: click.decorators.FC) -> click.decorators.FC:
 
 def _filters(function: click.decorators.FC) -> click.decorators.FC:
     since = click.option("--since", metavar="DATE", help="Only entries from this day or time (UTC) on.")
-    subject = click.option("--subject", metavar="TEXT", help="Only entries whose subject contains this text.")
-    kind = click.option("--type", "kind", metavar="TYPE", help="Only entries of this type, e.g. verdict.")
+    subject = click.option(
+        "--subject",
+        metavar="TEXT",
+        help="Only entries whose subject contains this text, or of the exception with this id.",
+    )
+    kind = click.option(
+        "--type",
+        "kind",
+        metavar="TYPE",
+        help="Only entries of this type, or of all that begin so, e.g. verdict, exception, exception.approved.",
+    )
     return _stream_option(kind(subject(since(function))))
 
 
@@ -76,10 +85,12 @@ def _list(
     Examples:
       quarantine audit list
       quarantine audit list --type verdict --subject requirements.txt --limit 10
+      quarantine audit list --type exception --subject 3f2a1b4c5d6e
       quarantine audit list --stream log-checks/ml-2026-11 --since 2026-11-01 --json
     """
     log, streams = _log(session, chosen)
-    found = _entries(session, log, streams, kind=kind, subject=subject, since=_instant(since))
+    types: set[str] = set()
+    found = _entries(session, log, streams, kind=kind, subject=subject, since=_instant(since), types=types)
     newest = heapq.nlargest(limit, found, key=lambda item: (item[1].time, item[0], item[1].seq))[::-1]
     if as_json:
         import json  # noqa: PLC0415  # only for --json
@@ -90,7 +101,9 @@ def _list(
         session.write(ascii_json(json.dumps({"schema": "quarantine/audit-list/1", "entries": shown}, indent=2)))
         return 0
     if not newest:
-        session.say("no entries")
+        there = ", ".join(sorted(types))
+        known = kind is None or any(_is_of(kind, f"quarantine.{one}.v1") for one in types)
+        session.say("no entries" if known else f"no entries of type {escape(kind or '')}: there are {there or 'none'}")
         return 0
     from quarantine.report.table import table  # noqa: PLC0415  # only when there is something to draw
 
@@ -222,17 +235,23 @@ def _entries(
     kind: str | None,
     subject: str | None,
     since: datetime | None,
+    types: set[str] | None = None,
 ) -> Iterator[_Found]:
-    """The entries that are asked for, with their stored lines, all of the chain before them verified."""
+    """The entries that are asked for, with their stored lines, all of the chain before them verified.
+
+    `types` takes the types of all entries that were looked at.
+    """
     from quarantine.audit.chain import entries  # noqa: PLC0415  # --help needs none of it
 
     for stream in streams:
         session.tell(f"reading {stream}")
         stored, checked = tee(log.lines(stream))
         for entry, line in zip(entries(stream, checked), stored, strict=False):
+            if types is not None:
+                types.add(_short(entry.type))
             if (
-                (kind is None or kind in (entry.type, _short(entry.type)))
-                and (subject is None or subject in entry.subject)
+                (kind is None or _is_of(kind, entry.type))
+                and (subject is None or subject in entry.subject or _is_about(subject, entry))
                 and (since is None or entry.time >= since)
             ):
                 yield stream, entry, line
@@ -312,11 +331,70 @@ def _short(kind: str) -> str:
     return kind.removeprefix("quarantine.").rpartition(".")[0]
 
 
+def _is_of(kind: str, type_: str) -> bool:
+    """Whether a type is the one that is asked for, or one of its family."""
+    return type_ == kind or f"{_short(type_)}.".startswith(f"{kind}.")
+
+
+def _is_about(text: str, entry: "Entry") -> bool:
+    """Whether the text is the id of the exception that the entry is about, or its beginning."""
+    prefix = text.strip().lower()
+    return len(prefix) >= _MIN_ID and _text(entry.data.get("exception")).startswith(prefix)
+
+
 def _row(stream: str, entry: "Entry") -> tuple[str, ...]:
-    actor, outcome = entry.data.get("actor"), entry.data.get("outcome")
-    name = actor.get("name") if isinstance(actor, dict) else actor
+    actor = entry.data.get("actor")
+    name = (actor.get("name") or actor.get("id")) if isinstance(actor, dict) else actor
     time = entry.time.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return (time, stream, str(entry.seq), _short(entry.type), _text(outcome), entry.subject, _text(name))
+    return (time, stream, str(entry.seq), _short(entry.type), _outcome(entry), _about(entry), _text(name))
+
+
+def _about(entry: "Entry") -> str:
+    """What the entry is about: of an exception its id, the first of its packages, and how many files there are besides."""
+    exception = _text(entry.data.get("exception"))
+    if not exception:
+        return entry.subject
+    files = next((found for found in map(_files, _parts(entry)) if found), 0)
+    more = f" ({files} files)" if files > 1 else ""
+    return f"{exception[:12]} {entry.subject}{more}"
+
+
+def _outcome(entry: "Entry") -> str:
+    """What came of it, in a few words."""
+    data = entry.data
+    if isinstance(outcome := data.get("outcome"), str):
+        return outcome
+    match data:
+        case {"dossier": {**dossier}}:
+            found = [(dossier.get(name), word) for name, word in _KEYS.items()]
+            said = [f"{len(keys)} {word}" for keys, word in found if isinstance(keys, list) and keys]
+            return ", ".join(said) or "nothing against it"
+        case {"ruling": {"expires_at": str(end)}}:
+            return f"until {end[:10]}"
+        case {"attached": {"file": {"filename": str(name)}}}:
+            return name
+        case {"step": {"why": str(why)}} if why:
+            return why if len(why) <= _MOST_WHY else f"{why[: _MOST_WHY - 3]}..."
+        case {"channels": [*channels]}:
+            return f"to {', '.join(map(str, channels))}" if channels else "to nobody"
+        case _:
+            return ""
+
+
+_KEYS = {"final": "final", "failures": "failing", "unknowns": "unknown"}
+_MOST_WHY = 60
+_MIN_ID = 6
+
+
+def _parts(entry: "Entry") -> "tuple[dict[str, Json], ...]":
+    """Where an entry about an exception names files: in its dossier, its ruling, its step, or itself."""
+    values = [entry.data.get(name) for name in ("dossier", "ruling", "step")]
+    return (*(value for value in values if isinstance(value, dict)), dict(entry.data))
+
+
+def _files(part: "dict[str, Json]") -> int:
+    files = part.get("files")
+    return len(files) if isinstance(files, list) else 0
 
 
 def _text(value: object) -> str:

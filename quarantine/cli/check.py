@@ -96,7 +96,7 @@ def command(
     from msgspec.structs import replace  # noqa: PLC0415  # --help needs none of it
 
     from quarantine import wiring  # noqa: PLC0415
-    from quarantine.pipeline.check import check  # noqa: PLC0415
+    from quarantine.pipeline.check import check, refuse  # noqa: PLC0415
     from quarantine.pipeline.lock import LockKind  # noqa: PLC0415
     from quarantine.report.json_verdict import encode  # noqa: PLC0415
     from quarantine.report.render import render  # noqa: PLC0415
@@ -136,10 +136,14 @@ def command(
         context=context,
         after="".join(f" --target {shlex.quote(target)}" for target in targets),
     )
-    ports = wiring.check_ports(
-        settings, policy, session.environment, session.now, offline=offline, state=in_force.state
-    )
-    result = check(request, ports, encode, session.tell)
+    if request.unexpected:
+        # before a login is looked up: the policy that nobody expects says where logins go
+        result = refuse(request, wiring.records(settings, session.environment), encode, session.tell)
+    else:
+        ports = wiring.check_ports(
+            settings, policy, session.environment, session.now, offline=offline, state=in_force.state
+        )
+        result = check(request, ports, encode, session.tell)
     kept_as = next((str(file) for kind, file in sinks if kind == "json" and file is not None), None)
     result = replace(result, kept=kept_as)
     if result.lock is not None and lock is not None and lock.kind is LockKind.CONDA_LOCK and _has_image(result):
@@ -148,7 +152,7 @@ def command(
         if file is None:
             session.write(render(kind, result, width=session.width, colour=session.colour))
         else:
-            ports.write(file, render(kind, result).encode())
+            wiring.write_file(file, render(kind, result).encode())
     if all(file is not None for _, file in sinks):
         session.say(headline(result))
         for step in next_steps(result):
@@ -172,10 +176,16 @@ def check_request(
     """What is to be checked, for the project and the stage that CI proves, else those of the configuration and the caller."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.record import new_id  # noqa: PLC0415
+    from quarantine.pipeline.central import Proven  # noqa: PLC0415
     from quarantine.pipeline.check import CheckRequest  # noqa: PLC0415
 
     settings, environment = session.settings, session.environment
-    proven = wiring.proven(settings, environment, in_force.policy, session.now, session.tell)
+    in_force_sha256 = wiring.policy_sha256(settings, in_force.policy)
+    unexpected = expected_policy not in (None, in_force_sha256)
+    if unexpected:  # nobody is asked for anything, not even who this is
+        proven = Proven(project=settings.project)
+    else:
+        proven = wiring.proven(settings, environment, in_force.policy, session.now, session.tell)
     if proven.stage not in (None, stage):
         session.say(f"judging for {escape(proven.stage or '')}: CI proves that this runs in it, whatever --stage says")
     return CheckRequest(
@@ -185,7 +195,7 @@ def check_request(
         policy=in_force.policy,
         local_policy=in_force.local,
         local_users=wiring.local_users_decide(settings),
-        policy_sha256=wiring.policy_sha256(settings, in_force.policy),
+        policy_sha256=in_force_sha256,
         expected_policy=expected_policy,
         stage=proven.stage or stage,
         project=proven.project,
@@ -197,7 +207,7 @@ def check_request(
         entry_id=new_id(session.now, os.urandom(10)),
         before="" if session.config_option is None else f" --config {shlex.quote(session.config_option)}",
         after=after,
-        actor=wiring.actor(settings, environment, session.now, session.tell),
+        actor=wiring.local_actor() if unexpected else wiring.actor(settings, environment, session.now, session.tell),
         tool_version=__version__,
     )
 

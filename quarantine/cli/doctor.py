@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from quarantine.cli.session import Session
-from quarantine.errors import QuarantineError
+from quarantine.errors import IntegrityError, QuarantineError, UpstreamError, install_extra
 from quarantine.report.escape import escape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from quarantine.config import Settings
+    from quarantine.policy.stage import Policy
 
 __all__ = ["command"]
 
@@ -57,16 +64,25 @@ def command(session: Session, offline: bool) -> int:
 def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
 
+    policy: Policy | None = None
+    unread: QuarantineError | None = None
     try:
         settings = session.settings
-        policy = wiring.policies(settings, session.environment, session.now).policy
+        try:
+            policy = wiring.policies(settings, session.environment, session.now).policy
+        except (UpstreamError, IntegrityError) as error:
+            unread = error  # one that can't be had says nothing of the rest
     except QuarantineError as error:
         yield _Examined("configuration", False, str(error), "mend the file at the place named", error.exit_status)
         return
     place = "embedded default" if settings.file is None else str(settings.file)
     yield _Examined("configuration", True, f"{place}, project {settings.project}")
     where = "published in the store" if settings.central_policy else str(settings.allowlists)
-    yield _Examined("policy", True, f"{where}, sha256 {wiring.policy_sha256(settings, policy)}")
+    if policy is None:
+        yield _Examined("policy", False, str(unread), _policy_mend(session))
+    else:
+        sha256 = wiring.policy_sha256(settings, policy)
+        yield _Examined("policy", True, f"{where}, in force with this configuration: sha256 {sha256}")
     yield _Examined("targets", True, ", ".join(map(str, settings.targets)))
     yield _ask("resolver", wiring.uv_version, "pip install uv")
     yield _ask(
@@ -77,14 +93,12 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
     yield _ask(
         "store",
         lambda: wiring.probe_store(settings, session.environment),
-        f"make {settings.store} writable, or set another `store:`"
-        if settings.remote_store is None
-        else "do what the message says, or set another `store:`",
+        _store_mend(settings),
     )
     yield _ask("cache", lambda: wiring.probe_cache(settings.cache), "set QUARANTINE_CACHE to a writable folder")
-    yield _ask("audit log", lambda: _audit(session), "run `quarantine audit verify` and look at what it names")
+    yield _ask("audit log", lambda: _audit(session), _log_mend(settings))
     yield from _exceptions(session, offline=offline)
-    if offline:
+    if offline or policy is None:
         return
     for upstream in policy.upstreams:
         if upstream.type == "pypi":
@@ -112,7 +126,7 @@ def _exceptions(session: Session, *, offline: bool) -> Iterator[_Examined]:
     from quarantine import wiring  # noqa: PLC0415
 
     settings = session.settings
-    yield _ask("exceptions", lambda: _state(session), "run `quarantine audit verify` and look at what it names")
+    yield _ask("exceptions", lambda: _state(session), _log_mend(settings))
     if settings.identity.kind == "local" or not offline:
         found = _ask(
             "identity",
@@ -126,7 +140,7 @@ def _exceptions(session: Session, *, offline: bool) -> Iterator[_Examined]:
         "vetting",
         not lacking,
         f"not installed: {', '.join(lacking)}" if lacking else ", ".join(parts),
-        "on the machine that runs `exception process`: pip install 'quarantine[curators]'",
+        f"on the machine that runs `exception process`, {install_extra('curators')}",
         needed=False,
     )
     unset = [c.variable for c in settings.notify if session.environment.secret(c.variable) is None]
@@ -150,6 +164,46 @@ def _state(session: Session) -> str:
     return f"{len(state.cases)} in the log{void}"
 
 
+def _policy_mend(session: Session) -> str:
+    """What to do about a central policy that can't be had."""
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+
+    try:
+        state = wiring.exception_state(session.settings, session.environment)
+    except QuarantineError:
+        return _log_mend(session.settings)
+    if state is None or not state.policies:
+        return "quarantine allowlist publish --reason WHY, by a curator, whose folder of allowlists is then in force"
+    return "do what the message says, or let a curator publish one again: quarantine allowlist publish --reason WHY"
+
+
+def _store_mend(settings: "Settings") -> str:
+    if settings.remote_store is not None:
+        return "do what the message says, or set another `store:`"
+    return (
+        f"make {settings.store} writable for whoever runs this (chmod), let its owner share it with a group (chgrp, chmod 2770: "
+        "see docs/configuration.md), or set another `store:`"
+    )
+
+
+def _log_mend(settings: "Settings") -> str:
+    """A log that may not be read is a matter of rights before it is one of tampering."""
+    verify = "run `quarantine audit verify` and look at what it names"
+    if settings.remote_store is None and settings.store.is_dir() and not _may_read(settings.store):
+        return _store_mend(settings)
+    return verify
+
+
+def _may_read(folder: "Path") -> bool:
+    """Whether whoever runs this may look into the folder and all that is directly in it."""
+    import os  # noqa: PLC0415  # --help needs none of it
+
+    try:
+        return all(os.access(entry, os.R_OK) for entry in (folder, *folder.iterdir()))
+    except OSError:
+        return False
+
+
 def _ask(name: str, question: Callable[[], str], mend: str) -> _Examined:
     try:
         return _Examined(name, True, question())
@@ -159,7 +213,6 @@ def _ask(name: str, question: Callable[[], str], mend: str) -> _Examined:
 
 def _advisories(session: Session) -> str:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
-    from quarantine.errors import UpstreamError  # noqa: PLC0415
     from quarantine.model import OutcomeKind  # noqa: PLC0415
     from quarantine.policy.rules import preconditions  # noqa: PLC0415
 
@@ -175,7 +228,6 @@ def _advisories(session: Session) -> str:
 def _audit(session: Session) -> str:
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.chain import Tampered, verify  # noqa: PLC0415
-    from quarantine.errors import IntegrityError  # noqa: PLC0415
 
     log = wiring.audit_log(session.settings, session.environment)
     entries = 0

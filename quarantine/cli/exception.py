@@ -160,7 +160,7 @@ def show(session: Session, id_: str, form: str) -> int:
     case = find_case(state, id_)
     decision = decide(case, policy, session.now, local=wiring.local_users_decide(settings))
     dossier, lost = read_dossier(wiring.artifact_store(settings, environment), case)
-    session.write(render_page(form, case, decision, dossier, lost=lost, colour=session.colour))
+    session.write(render_page(form, case, decision, dossier, lost=lost, width=session.width, colour=session.colour))
     return 3 if lost else 0
 
 

@@ -111,8 +111,8 @@ def request(
 def import_(session: Session, file: Path, offline: bool) -> int:
     """Ask for what a request file asks for, as `exception request --out` wrote it somewhere without access to the store.
 
-    Nobody has verified whom the file names, so that you are who asks. Whom it names is recorded as asking for the same:
-    neither of you can approve it.
+    Nobody has verified whom the file names, so that you are who asks, and can't approve it. Whom it names is recorded as
+    asking for the same.
 
     \b
     Examples:

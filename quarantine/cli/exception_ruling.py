@@ -95,6 +95,9 @@ def renew(session: Session, ids: tuple[str, ...], reason: str, expires: str | No
 def reject(session: Session, ids: tuple[str, ...], reason: str) -> int:
     """Turn exceptions down: they never hold. One that holds is revoked instead.
 
+    A rejection takes away nothing but the request: what the policy lets in by itself still passes. Whoever asked may turn
+    their own request down, where they may write decisions, so that it is withdrawn.
+
     \b
     Examples:
       quarantine exception reject 3f2a1b4c5d6e --reason "2.1.0 has all that you need"
@@ -113,11 +116,14 @@ def reject(session: Session, ids: tuple[str, ...], reason: str) -> int:
 def revoke(session: Session, ids: tuple[str, ...], reason: str) -> int:
     """End exceptions for good: from now on no check lets their files pass. The next run of `process` unlists them.
 
+    Their files are denied in that project and stage from then on, also where the policy would let them in by itself; a new
+    exception for them is what ends that. One that nobody approved is rejected instead.
+
     \b
     Examples:
       quarantine exception revoke 3f2a1b4c5d6e --reason "its maintainer's account was taken over"
 
-    Exit status: 0 revoked, 2 usage, 3 the log can't be reached.
+    Exit status: 0 revoked, 1 refused (it was never approved), 2 usage, 3 the log can't be reached.
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 

@@ -63,7 +63,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 allowed or done · 1 denied · 2 usage or bad input · 3 undecided (evidence is missing).",
+    epilog="Exit status: 0 allowed or done · 1 denied · 2 usage or bad input · 3 undecided (evidence is missing) · "
+    "130 interrupted (Ctrl-C).",
 )
 @click.option(
     "--config", "config", type=click.Path(), help="The configuration file [default: nearest quarantine.yaml]."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quarantine.pipeline.central import InForce
     from quarantine.pipeline.fetch import Fetched, FetchPorts
 
-__all__ = ["command"]
+__all__ = ["command", "serve_clock"]
 
 
 @click.group("mirror", short_help="The private mirror: serve it here, fetch from it, rebuild and verify it.")
@@ -71,7 +71,7 @@ def _serve(session: Session, port: int, project: str | None, stage: str | None) 
     chosen = stage or in_force.policy.default_stage("check")
     in_force.policy.stage(chosen)
     name = project or settings.project
-    shelves = wiring.mirror_shelves(settings, session.environment, in_force.policy, name, chosen, _clock(session))
+    shelves = wiring.mirror_shelves(settings, session.environment, in_force.policy, name, chosen, serve_clock(session))
     count = shelves.count
     with MirrorServer(shelves, port, lambda text: session.say(escape(text))) as server:
         try:
@@ -84,7 +84,7 @@ def _serve(session: Session, port: int, project: str | None, stage: str | None) 
     return 0
 
 
-def _clock(session: Session) -> Callable[[], datetime]:
+def serve_clock(session: Session) -> Callable[[], datetime]:
     """The time while the command runs: the instant that it began, and what went by since.
 
     Also while the machine was asleep, during which Linux's monotonic clock stands still: an exception may have ended then.

@@ -1,6 +1,7 @@
 """The check: may these environments be built?
 
-(1) Read the files. (2) Prove that the advisories can be trusted, and see what exceptions there are. (3) Plan every file
+Under another policy than the one that is expected nobody is asked anything: the policy and the configuration say who
+is asked, and with whose login. Otherwise: (1) Read the files. (2) Prove that the advisories can be trusted, and see what exceptions there are. (3) Plan every file
 for every target: what would be installed; once more where a security fix is younger than the cutoff. (4) Gather evidence and judge every item by every
 rule. (5) Find the nearest version of what is refused. (6) Render the lock, if one was asked for and all is allowed.
 (7) Put the whole verdict into the evidence store and its summary into the audit log. (8) Write the lock.
@@ -58,15 +59,23 @@ from quarantine.ports import (
     Tell,
 )
 
-__all__ = ["CheckPorts", "CheckRequest", "check"]
+__all__ = ["CheckPorts", "CheckRequest", "Records", "check", "refuse"]
 
 MAX_REASONS = 20
 MAX_SUBJECT = 1000
 _NOWHERE = Location(file="")
 
 
-class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything outside that a check needs; the makers make what only some checks need. `write` replaces a file in one step, raising UpstreamError.
+class Records(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a verdict is recorded. `write` replaces a file in one step, raising UpstreamError."""
+
+    log: AuditLog
+    store: ArtifactStore
+    write: Callable[[Path, bytes], None]
+
+
+class CheckPorts(Records, frozen=True, kw_only=True):
+    """Everything outside that a check needs; the makers make what only some checks need.
 
     `exceptions` is the state of all exceptions, None where nobody ever asked for one (UpstreamError, IntegrityError).
     `metadata` is core metadata that was published, by its digest, None where it isn't there (UpstreamError).
@@ -78,11 +87,8 @@ class CheckPorts(msgspec.Struct, frozen=True, kw_only=True):
     registry: Callable[[], ImageRegistry]
     index: Index
     advisories: AdvisoryService
-    log: AuditLog
-    store: ArtifactStore
     exceptions: Callable[[], State | None]
     metadata: Callable[[Digest], bytes | None]
-    write: Callable[[Path, bytes], None]
 
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +119,11 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     actor: Mapping[str, Json]
     tool_version: str
 
+    @property
+    def unexpected(self) -> bool:
+        """Whether another policy is in force than the one that is expected."""
+        return self.expected_policy not in (None, self.policy_sha256)
+
 
 class _Planned(msgspec.Struct, frozen=True, kw_only=True):
     """One subject on its way: a spec, a target, and what the one comes to on the other."""
@@ -128,6 +139,8 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     SpecError when a file can't be read as what it is; then nothing was judged and nothing is recorded. An index or a
     resolver that fails leaves the verdict undecided. IntegrityError when bytes are not what they must be.
     """
+    if request.unexpected:
+        return refuse(request, ports, encode, tell)
     # (1)
     specs = read_specs(request.paths, request.working_directory, request.context, tell)
     if request.lock is not None:
@@ -186,6 +199,44 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     return _record(result, specs, request, ports, encode, tell)
 
 
+def refuse(request: CheckRequest, records: Records, encode: Callable[[CheckResult], bytes], tell: Tell) -> CheckResult:
+    """The verdict under another policy than the one that is expected, recorded: undecided. Nobody is asked anything.
+
+    SpecError when a file can't be read as what it is.
+    """
+    specs = read_specs(request.paths, request.working_directory, request.context, tell)
+    if request.lock is not None:
+        fits(request.lock, specs, request.working_directory)
+    request.policy.stage(request.stage)
+    message = f"the policy in force is {request.policy_sha256}, expected {request.expected_policy}"
+    result = CheckResult(
+        verdict=Verdict.UNDECIDED,
+        stage=request.stage,
+        project=request.project,
+        now=request.now,
+        subjects=tuple(
+            Subject(
+                file=spec.file,
+                sha256=_sha256_of(spec),
+                target=target,
+                format=spec.format,
+                locked=spec.is_locked,
+                verdict=Verdict.UNDECIDED,
+                outcomes=(),
+            )
+            for spec in specs
+            for target in request.targets
+        ),
+        preconditions=(Outcome(rule="policy", kind=OutcomeKind.FAIL, message=message),),
+        items=(),
+        policy_sha256=request.policy_sha256,
+        snapshot=None,
+        before=request.before,
+        after=request.after,
+    )
+    return _record(result, specs, request, records, encode, tell)
+
+
 # --- evidence ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +258,6 @@ def _judge(
         stage=stage,
         preconditions=(
             *rules.preconditions(snapshot, problem, request.advisory_max_age, request.now),
-            *_expected_policy(request),
             *unread,
             *(_clock(request, ports.log) or doubts),
         ),
@@ -242,9 +292,7 @@ def _exceptions(request: CheckRequest, state: State | None) -> tuple[Grants | No
     return found, clock(state, request.now)
 
 
-def _elsewhere(
-    judged: tuple[JudgedItem, ...], state: State | None, request: CheckRequest
-) -> tuple[JudgedItem, ...]:
+def _elsewhere(judged: tuple[JudgedItem, ...], state: State | None, request: CheckRequest) -> tuple[JudgedItem, ...]:
     """The items, those that aren't allowed with the exception that would let them in, did it hold for this stage."""
     if state is None or not state.cases:
         return judged
@@ -267,13 +315,6 @@ def _elsewhere(
         return replace(one, elsewhere=Elsewhere(exception=first[1][0].exception, stage=first[0]))
 
     return tuple(map(told, judged))
-
-
-def _expected_policy(request: CheckRequest) -> tuple[Outcome, ...]:
-    if request.expected_policy is None or request.expected_policy == request.policy_sha256:
-        return ()
-    message = f"the policy in force is {request.policy_sha256}, expected {request.expected_policy}"
-    return (Outcome(rule="policy", kind=OutcomeKind.FAIL, message=message),)
 
 
 def _clock(request: CheckRequest, log: AuditLog) -> tuple[Outcome, ...]:
@@ -344,16 +385,23 @@ def _subject(
         of_spec.append(Verdict.DENIED)
     elif OutcomeKind.UNKNOWN in kinds:
         of_spec.append(Verdict.UNDECIDED)
-    digests = "".join(f"{source.sha256} {source.path}\n" for source in entry.spec.sources)
     return Subject(
         file=entry.spec.file,
-        sha256=entry.spec.sources[0].sha256 if len(entry.spec.sources) == 1 else sha256(digests.encode()).hexdigest(),
+        sha256=_sha256_of(entry.spec),
         target=entry.plan.target or entry.target,
         format=entry.spec.format,
         locked=entry.spec.is_locked,
         verdict=Verdict.UNDECIDED if judge.void else combine((*of_spec, *(item.verdict for item in own))),
         outcomes=outcomes,
     )
+
+
+def _sha256_of(spec: EnvironmentSpec) -> str:
+    """The digest of a file, or of the digests of all files that it is made of."""
+    if len(spec.sources) == 1:
+        return spec.sources[0].sha256
+    digests = "".join(f"{source.sha256} {source.path}\n" for source in spec.sources)
+    return sha256(digests.encode()).hexdigest()
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
@@ -363,7 +411,7 @@ def _record(
     result: CheckResult,
     specs: tuple[EnvironmentSpec, ...],
     request: CheckRequest,
-    ports: CheckPorts,
+    ports: Records,
     encode: Callable[[CheckResult], bytes],
     tell: Tell,
 ) -> CheckResult:

@@ -2,8 +2,8 @@
 
 (1) Read the log. (2) Look again at what holds, is suspended or waits for a decision, when advisories or policy are others
 than it was vetted by: what they say may have become more, or less. (3) Take what ended out of the mirror: expired, revoked,
-suspended. (4) Publish what is approved. (5) Say what is about to expire. (6) Vet what is new, and what is named. (7) Tell
-people.
+suspended. (4) Publish what is approved. (5) Say what is about to expire. (6) Vet what is new, and what is named. (7) Empty
+the holding area of what is over. (8) Tell people.
 
 Ending comes first, so that nothing stays in the mirror for want of something else; vetting, which takes the longest and is of
 files that anybody may ask for, comes after. One exception that fails holds up none of the others, and the next run goes on
@@ -24,6 +24,7 @@ from quarantine.exceptions import (
     Approved,
     DossierSummary,
     ExceptionCase,
+    Grants,
     Identity,
     Pending,
     Publication,
@@ -33,11 +34,11 @@ from quarantine.exceptions import (
     State,
     Status,
 )
-from quarantine.pipeline.publish import ENDS, Changed, Publisher, publish_all, unlist_all
+from quarantine.pipeline.publish import ENDS, HELD, Changed, Publisher, drop_held, publish_all, unlist_all
 from quarantine.pipeline.state import keep_state
 from quarantine.pipeline.vet import Vetting
 from quarantine.policy.case import day
-from quarantine.policy.decide import clock, decide, rules_of, status
+from quarantine.policy.decide import clock, decide, grants, rules_of, status
 from quarantine.policy.stage import Policy
 from quarantine.ports import AuditLog, Message, Notifier, PageStore, Tell
 
@@ -47,6 +48,8 @@ VET_SECONDS = 1800.0
 """After this nothing more is vetted in a run: what ended must not wait for a day because somebody asked for a thousand files."""
 LEASE = "publisher"
 """What is held while the mirror is changed: two who put a file in and take it out at once could leave a link without one."""
+HELD_FOR = timedelta(days=30)
+"""How long files of what expired or was revoked stay in the holding area: for a renewal, and for who looks into what they were."""
 TOLD_FOR = timedelta(days=14)
 """Nobody is told of what happened longer ago: a channel that is set up today isn't flooded with all of the past."""
 
@@ -133,6 +136,7 @@ class Process:
         self._only = only
         self._elapsed = elapsed
         self._postponed = 0
+        self._grants: dict[tuple[str, str], Grants] = {}
         self._steps: list[Step] = []
         self._troubles: list[Trouble] = []
 
@@ -152,9 +156,11 @@ class Process:
             for case in self._cases(state):
                 self._warn(case)  # (5)
         if vet:
-            self._vet_all(self._cases(state))  # (6)
+            self._vet_all(state)  # (6)
+        if publish and not self._only:
+            self._drop(state)  # (7)
         if notify:
-            self._notify(self._read() if self._steps else state)  # (7)
+            self._notify(self._read() if self._steps else state)  # (8)
         state = self._read() if self._steps else state
         waiting = sum(self._status(case) is Status.VETTED for case in state.cases.values())
         return Done(
@@ -180,20 +186,20 @@ class Process:
 
     # --- vetting ------------------------------------------------------------------------------------------------------
 
-    def _vet_all(self, cases: Iterable[ExceptionCase]) -> None:
+    def _vet_all(self, state: State) -> None:
         """Vets what waits for it, until the time of the run is over: the rest is for the next one.
 
         In no order that whoever asks could choose: a request that takes long, or fails each time, comes last as often as
         first.
         """
         turn = f"{self._now:%Y%m%dT%H%M}"
-        for case in sorted(cases, key=lambda case: sha256(f"{turn}{case.id}".encode()).digest()):
+        for case in sorted(self._cases(state), key=lambda case: sha256(f"{turn}{case.id}".encode()).digest()):
             if not self._waits(case):
                 continue
             if self._elapsed() > VET_SECONDS:
                 self._postponed += 1
                 continue
-            self._vet(case)
+            self._vet(case, state)
 
     def _waits(self, case: ExceptionCase) -> bool:
         """Whether the case is to be vetted: one that is named is vetted whole, whatever is known of it."""
@@ -202,8 +208,12 @@ class Process:
         named = case.id in self._only and not isinstance(decision, Rejected)
         return (new or named) and rules_of(case, self._policy) is not None
 
-    def _vet(self, case: ExceptionCase) -> None:
-        summary = self._tried(case, lambda: self._ports.vetting().vet(case))
+    def _vet(self, case: ExceptionCase, state: State) -> None:
+        assert case.request is not None  # noqa: S101 - `_cases` looked
+        where = (case.request.project, case.request.stage)
+        if where not in self._grants:
+            self._grants[where] = grants(state, self._policy, *where, self._now, local=self._local)
+        summary = self._tried(case, lambda: self._ports.vetting().vet(case, self._grants[where]))
         if summary is not None:
             self._did(case, "vetted", _found(summary))
 
@@ -304,6 +314,61 @@ class Process:
             draft = publication_draft(case.request, step, self._by, self._new_id())
             self._ports.log.append(self._stream, [draft])
 
+    # --- the holding area ---------------------------------------------------------------------------------------------
+
+    def _drop(self, state: State) -> None:
+        """Takes out of the holding area what is there for exceptions alone that are over.
+
+        Not while requests are lost: they may be for the same files.
+        """
+        if state.broken or not any(self._over(case) for case in self._cases(state)):
+            return
+        try:
+            publisher = self._ports.publisher()
+            held = frozenset(digest.hex for digest in publisher.store.digests(HELD))
+            if not self._droppable(state, held):
+                return
+            with self._ports.pages.lease(LEASE):
+                todo = self._droppable(self._read(), held)
+                done = drop_held(publisher, todo)
+        except QuarantineError as error:
+            self._troubles.append(Trouble(exception="", text=f"the holding area isn't emptied: {error}"))
+            return
+        for (case, files, why), changed in zip(todo, done, strict=True):
+            if changed.steps:
+                count = "1 file" if len(files) == 1 else f"{len(files)} files"
+                self._did(case, "dropped", f"{count} of the holding area, {why}")
+
+    def _droppable(self, state: State, held: frozenset[str]) -> list[tuple[ExceptionCase, frozenset[str], str]]:
+        """The cases that are over, with those of their files that are held and that no other case is for, and why."""
+        over: list[tuple[ExceptionCase, frozenset[str], str]] = []
+        wanted: set[str] = set()
+        for case in state.cases.values():
+            every, files = _every_file(case), self._over(case)
+            wanted |= every - files
+            if files:
+                over.append((case, files & held, self._status(case).value))
+        found = [(case, files - wanted, why) for case, files, why in over]
+        return [(case, files, why) for case, files, why in found if files]
+
+    def _over(self, case: ExceptionCase) -> frozenset[str]:
+        """The sha256 of the files that the case needs in the holding area no longer.
+
+        All that it is for, once it was rejected; a while after it was revoked, or expired and wasn't renewed, so that nothing
+        must be fetched again for that. Wheels that were attached nobody could fetch: they stay for as long as one may renew.
+        """
+        decision = decide(case, self._policy, self._now, local=self._local)
+        if case.request is None or _in_mirror(case):
+            return frozenset()
+        match decision:
+            case Rejected(status=Status.REJECTED):
+                return _every_file(case)
+            case Rejected(at=ended) if self._now - ended >= HELD_FOR:
+                return _every_file(case)
+            case Pending(status=Status.EXPIRED, expired_at=datetime() as ended) if self._now - ended >= HELD_FOR:
+                return _every_file(case) - {attached.file.sha256 for attached in case.attached}
+        return frozenset()
+
     # --- people -------------------------------------------------------------------------------------------------------
 
     def _notify(self, state: State) -> None:
@@ -382,6 +447,12 @@ def _in_mirror(case: ExceptionCase) -> bool:
     """Whether the publisher has files of the case in the mirror, or began to put them there or to take them out."""
     last = case.last(*ENDS)
     return last is not None and last.kind is not PublicationKind.UNLISTED
+
+
+def _every_file(case: ExceptionCase) -> frozenset[str]:
+    """The sha256 of all that was asked for, and of all that was attached."""
+    asked = () if case.request is None else case.request.files
+    return frozenset(file.sha256 for file in (*asked, *(attached.file for attached in case.attached)))
 
 
 def _what(case: ExceptionCase) -> str:

@@ -3,6 +3,7 @@
 To publish: (1) say so in the log; (2) the bytes, from the holding area, create-only by digest; (3) their core metadata;
 (4) the pages of projects and platforms, JSON before what is made of it; (5) the page of all projects; (6) say in the log
 that it is done. To unlist: (1) say so; (2) the pages; (3) the bytes, which stay in the holding area; (4) say that it is done.
+The holding area is emptied of what is over by saying so, and then taking it away.
 
 So a reader never sees a link to a file that isn't there, and a crash anywhere is mended by running it again: every step
 looks first at what is there. What is there already is not written again, so that a second run writes nothing.
@@ -38,7 +39,18 @@ from quarantine.ports import ArtifactStore, AuditLog, PageStore, Tell
 if TYPE_CHECKING:
     from quarantine.mirror.channel import CondaFile
 
-__all__ = ["ENDS", "Changed", "Intent", "Publisher", "intent_of", "publish_all", "store_files", "unlist_all"]
+__all__ = [
+    "ENDS",
+    "HELD",
+    "Changed",
+    "Intent",
+    "Publisher",
+    "drop_held",
+    "intent_of",
+    "publish_all",
+    "store_files",
+    "unlist_all",
+]
 
 HELD, EVIDENCE = "held", "evidence"
 """Containers: what was fetched to be vetted, and what is known of it."""
@@ -323,3 +335,27 @@ def _places(cases: Iterable[ExceptionCase]) -> tuple[frozenset[str], frozenset[s
             else:
                 subdirs.add(channel.subdir_of(file.subdir))
     return frozenset(projects), frozenset(subdirs)
+
+
+# --- the holding area -------------------------------------------------------------------------------------------------
+
+
+def drop_held(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Collection[str], str]]) -> tuple[Changed, ...]:
+    """Takes files of exceptions out of the holding area, by their sha256 and each with why; what became of each.
+
+    The caller knows that nothing needs them any more. UpstreamError when the log or the store can't be changed; then run it
+    again.
+    """
+    steps: dict[str, list[PublicationKind]] = {case.id: [] for case, _, _ in cases}
+    todo = [
+        (
+            case,
+            Publication(kind=PublicationKind.DROPPED, time=publisher.now, files=tuple(sorted(files)), why=why[:2000]),
+        )
+        for case, files, why in cases
+    ]
+    _append(publisher, steps, todo)
+    for sha256 in sorted({sha256 for _, step in todo for sha256 in step.files}):
+        publisher.tell(f"taking {sha256[:12]} out of the holding area")
+        publisher.store.remove(HELD, Digest.sha256(sha256))
+    return tuple(Changed(exception=case.id, steps=tuple(steps[case.id])) for case, _, _ in cases)

@@ -27,6 +27,7 @@ from quarantine.exceptions import (
     ExceptionCase,
     ExceptionFile,
     Identity,
+    Pending,
     Rejected,
     Ruling,
     RulingKind,
@@ -251,7 +252,23 @@ def _stopping(
     if request.kind is RulingKind.REJECT and isinstance(decision, Approved):
         why = f"it is approved until {instant(decision.expires_at)}: revoke it"
         return Refused(case=case, why=why, verdict=Verdict.DENIED)
+    if request.kind is RulingKind.REVOKE and not _held(case, decision):
+        why = (
+            "it never held, and a revocation would deny its files also where they pass by themselves: quarantine exception "
+            f"reject {case.id[:12]}"
+        )
+        return Refused(case=case, why=why, verdict=Verdict.DENIED)
     return _Planned(case=case, ruling=_ruling(case, by, reason, request))
+
+
+def _held(case: ExceptionCase, decision: Decision) -> bool:
+    """Whether the exception may have held at any time: it was published, or as many approved it as the policy asks for now."""
+    if case.publications or not isinstance(decision, Pending):
+        return True
+    approvers = {
+        ruling.by.key for ruling in case.rulings if ruling.kind in _APPROVING and may_rule(case, ruling.by.key)
+    }
+    return len(approvers) >= max(decision.needed, 1)
 
 
 def _approving(

@@ -8,7 +8,7 @@ the evidence store, and what it comes to into the log.
 Evidence that can't be had leaves no dossier at all: then nothing is decided, and the next run tries again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,8 +19,19 @@ from quarantine.archive.inspection import Inspection
 from quarantine.archive.metadata import parse_metadata
 from quarantine.audit.events import vetted_draft
 from quarantine.errors import IntegrityError, UpstreamError
-from quarantine.exceptions import Dossier, DossierFile, DossierSummary, ExceptionCase, ExceptionFile, Identity
+from quarantine.exceptions import (
+    MIRROR,
+    Attached,
+    Dossier,
+    DossierFile,
+    DossierSummary,
+    ExceptionCase,
+    ExceptionFile,
+    Grants,
+    Identity,
+)
 from quarantine.model import (
+    MIRRORED,
     Artifact,
     CondaRecord,
     Digest,
@@ -98,15 +109,24 @@ class VetPorts(msgspec.Struct, frozen=True, kw_only=True):
 class _Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A file, what its owner lists under its digest, and the item that the rules judge with its neighbours.
 
-    `owner` is the upstream that has the name now, None where none has.
+    `owner` is the upstream that has the name now, None where none has. `attached` is what a curator said of a wheel that
+    they built, None for any other file; `dated` is the file whose upload and withdrawal count: there its source.
     """
 
     file: ExceptionFile
     owner: str | None
     listed: PackageFile | None
     judged: JudgedItem
-    attached: bool
+    dated: PackageFile | None
+    attached: Attached | None = None
     subdir: str | None = None
+
+
+class _Beside(msgspec.Struct, frozen=True):
+    """What is there besides what passes by itself: the names that are asked for, and what exceptions let in already."""
+
+    requested: frozenset[NormalizedName]
+    grants: Grants
 
 
 class Vetting:
@@ -142,17 +162,20 @@ class Vetting:
         self._pages = Pages(ports.index, tell)
         self._judges: dict[str, Judge] = {}
 
-    def vet(self, case: ExceptionCase) -> DossierSummary:
-        """The dossier of a case, recorded. UpstreamError when evidence can't be had; IntegrityError as the store's."""
+    def vet(self, case: ExceptionCase, grants: Grants | None = None) -> DossierSummary:
+        """The dossier of a case, recorded. UpstreamError when evidence can't be had; IntegrityError as the store's.
+
+        `grants` are the exceptions of its project and stage that hold already: what they let in may be needed.
+        """
         if case.request is None:
             raise UpstreamError(f"exception {case.id[:12]}: its request isn't in the log")
         judge = self._judge(case.request.stage)  # (1)
         subjects = self._subjects(case, judge)  # (2) and (8)
-        requested = {NormalizedName(file.name) for file in case.files if file.ecosystem is Ecosystem.PYPI}
+        requested = frozenset(NormalizedName(f.name) for f in case.files if f.ecosystem is Ecosystem.PYPI)
         files: list[DossierFile] = []
         for number, subject in enumerate(subjects, 1):
             self._tell(f"vetting {subject.file.filename} ({number} of {len(subjects)})")
-            files.append(self._look(subject, judge, requested))
+            files.append(self._look(subject, judge, _Beside(requested, grants or Grants())))
         return self._recorded(case, tuple(files), judge)
 
     def again(self, case: ExceptionCase) -> DossierSummary | None:
@@ -164,7 +187,8 @@ class Vetting:
             return None
         judge = self._judge(case.request.stage)
         before = _dossier(self._ports.store, case.dossier)
-        items = [_reconstructed(entry, self._targets) for entry in before.files]
+        attached = {attached.file.sha256 for attached in case.attached}
+        items = [_reconstructed(entry, self._targets, attached) for entry in before.files]
         judged = judge.judge(items)
         _sound(judge)
         files = tuple(
@@ -230,7 +254,7 @@ class Vetting:
 
     def _subjects(self, case: ExceptionCase, judge: Judge) -> tuple[_Subject, ...]:
         """Every file of the case, with what its owner lists and what the rules make of its package."""
-        attached = {attached.file.sha256 for attached in case.attached}
+        attached = {attached.file.sha256: attached for attached in case.attached}
         packages: dict[tuple[str, str, str], list[ExceptionFile]] = {}
         for file in case.files:
             packages.setdefault((file.ecosystem.value, file.name, file.version), []).append(file)
@@ -246,14 +270,24 @@ class Vetting:
         return tuple(found)
 
     def _of_index(
-        self, files: Sequence[ExceptionFile], page: IndexPage | None, attached: set[str], judge: Judge
+        self, files: Sequence[ExceptionFile], page: IndexPage | None, attached: Mapping[str, Attached], judge: Judge
     ) -> list[_Subject]:
         """The files of one version: the rules judge them together, as an installer may take any of them."""
         first = files[0]
         version = parse_version(first.version)
-        digests = {file.digest for file in files}
+        sources = {
+            file.sha256: Digest("sha256", attached[file.sha256].source) for file in files if file.sha256 in attached
+        }
+        digests = {*(file.digest for file in files), *sources.values()}
         listed = {} if page is None else {a.digest: a for a in page.of_version(version, digests)}
-        artifacts = [listed.get(file.digest) or _unlisted(file) for file in files]
+        # what its owner lists is the owner's, whoever attached it
+        built = {
+            sha256: listed.get(source) for sha256, source in sources.items() if Digest("sha256", sha256) not in listed
+        }
+        artifacts = [
+            _built(file, built[file.sha256]) if file.sha256 in built else listed.get(file.digest) or _unlisted(file)
+            for file in files
+        ]
         wheels = tuple(artifact for artifact in artifacts if artifact.is_wheel)
         targets = tuple(t for t in self._targets if any(wheel.fits(t) for wheel in wheels)) or self._targets
         item = Item(
@@ -277,7 +311,8 @@ class Vetting:
                 owner=None if page is None else page.upstream,
                 listed=listed.get(file.digest),
                 judged=judged,
-                attached=file.sha256 in attached,
+                dated=built[file.sha256] if file.sha256 in built else listed.get(file.digest),
+                attached=attached[file.sha256] if file.sha256 in built else None,
             )
             for file in files
         ]
@@ -298,18 +333,16 @@ class Vetting:
                 unread="its channel doesn't list the file",
             )
             (judged,) = judge.judge([item])
-            return _Subject(file=file, owner=listing.owner, listed=None, judged=judged, attached=False)
+            return _Subject(file=file, owner=listing.owner, listed=None, judged=judged, dated=None)
         contents = self._ports.packages().contents([record], self._tell)[record]
         item = replace(conda_item(record, contents, listing.owner, 0, targets[0]), targets=tuple(targets))
         (judged,) = judge.judge([item])
         found = _package_file(item, record)
-        return _Subject(
-            file=file, owner=listing.owner, listed=found, judged=judged, attached=False, subdir=record.subdir
-        )
+        return _Subject(file=file, owner=listing.owner, listed=found, judged=judged, dated=found, subdir=record.subdir)
 
     # --- one file -----------------------------------------------------------------------------------------------------
 
-    def _look(self, subject: _Subject, judge: Judge, requested: set[NormalizedName]) -> DossierFile:
+    def _look(self, subject: _Subject, judge: Judge, beside: "_Beside") -> DossierFile:
         file, judged = subject.file, subject.judged
         own = list(judged.outcomes)
         if file.is_source:
@@ -318,8 +351,8 @@ class Vetting:
             file=file,
             outcomes=(),
             findings=judged.findings or (),
-            yanked=None if subject.listed is None else subject.listed.yanked,
-            upload_time=None if subject.listed is None else subject.listed.upload_time,
+            yanked=None if subject.dated is None else subject.dated.yanked,
+            upload_time=None if subject.dated is None else subject.dated.upload_time,
             holds=tuple(f"{package.name}=={package.version}" for package in judged.item.holds or ()),
         )
         if subject.owner not in (None, file.upstream):
@@ -336,7 +369,7 @@ class Vetting:
         limit = judge.stage.rules.exceptions.max_file_mib * 1024 * 1024
         try:
             with hold(file, subject.listed, self._ports.store, self._ports.source, limit, self._tell) as held:
-                return self._inside(known, subject, held, own, judge, requested)
+                return self._inside(known, subject, held, own, judge, beside)
         except IntegrityError as error:
             outcome = Outcome(rule="digest", kind=OutcomeKind.FAIL, message=str(error))
             return replace(known, outcomes=(outcome, *own))
@@ -348,7 +381,7 @@ class Vetting:
         held: Held,
         own: list[Outcome],
         judge: Judge,
-        requested: set[NormalizedName],
+        beside: "_Beside",
     ) -> DossierFile:
         file, store = subject.file, self._ports.store
         inspection = self._ports.inspector().inspect(held.path, file, self._tell)  # (4)
@@ -362,7 +395,7 @@ class Vetting:
             *inspection.outcomes,
             provenance,
             licence(inspection.licences, judge.stage.rules.licence, file.filename),  # (6)
-            self._dependencies(file, inspection, judge, requested),  # (7)
+            self._dependencies(file, inspection, judge, beside),  # (7)
             *own,
         ]
         metadata, python = "", ""
@@ -385,7 +418,7 @@ class Vetting:
 
     def _provenance(self, subject: _Subject, stage: StagePolicy) -> tuple[Outcome, bytes | None]:
         file = subject.file
-        if file.ecosystem is not Ecosystem.PYPI or subject.attached or file.is_source:
+        if file.ecosystem is not Ecosystem.PYPI or subject.attached is not None or file.is_source:
             message = "only wheels of an index are attested (PEP 740)"
             return Outcome(rule="provenance", kind=OutcomeKind.NOT_APPLICABLE, message=message), None
         version = parse_version(file.version)
@@ -400,10 +433,8 @@ class Vetting:
             return Outcome(rule="provenance", kind=OutcomeKind.FAIL, message=message), raw
         return self._ports.attestations.verify(file, raw, expected, self._tell), raw
 
-    def _dependencies(
-        self, file: ExceptionFile, inspection: Inspection, judge: Judge, requested: set[NormalizedName]
-    ) -> Outcome:
-        """Whether what the package needs would be let in by itself, or is asked for, too."""
+    def _dependencies(self, file: ExceptionFile, inspection: Inspection, judge: Judge, beside: "_Beside") -> Outcome:
+        """Whether what the package needs would be let in by itself, is let in by an exception, or is asked for, too."""
         rule = "dependencies"
         if file.ecosystem is not Ecosystem.PYPI:
             message = "what a conda package needs is judged where an environment is solved"
@@ -416,26 +447,49 @@ class Vetting:
         for line in parsed.requires:
             if line.name is not None and any(line.applies_to(target) for target in self._targets):
                 needs.setdefault(line.name, []).append(line)
-        pages = self._pages.get(sorted(needs.keys() - requested))
-        refused = tuple(
-            name
-            for name, lines in sorted(needs.items())
-            if name not in requested and not self._passes(name, lines, pages[name], judge)
-        )
+        pages = self._pages.get(sorted(needs.keys() - beside.requested))
+        refused: list[str] = []
+        let_in: list[str] = []
+        for name, lines in sorted(needs.items()):
+            if name in beside.requested or self._passes(name, lines, pages[name], judge):
+                continue
+            (let_in if self._is_let_in(name, lines, pages[name], beside.grants) else refused).append(name)
         _sound(judge)
         unreadable = tuple(problem for problem in parsed.problems if problem.startswith("Requires-Dist"))
         if refused:
             message = (
                 f"{file.label} needs {', '.join(refused[:10])}, which would be denied, too: ask for them in one request"
             )
-            return Outcome(rule=rule, kind=OutcomeKind.FAIL, message=message, evidence=(("names", refused),))
+            return Outcome(rule=rule, kind=OutcomeKind.FAIL, message=message, evidence=(("names", tuple(refused)),))
         if unreadable:
             message = f"{file.label}: some of what it needs can't be read: {unreadable[0]}"
             return Outcome(rule=rule, kind=OutcomeKind.UNKNOWN, message=message)
-        message = (
-            f"each of the {len(needs)} packages that {file.label} needs has a version that passes, or is asked for"
+        count = "1 package, which" if len(needs) == 1 else f"{len(needs)} packages, each of which"
+        message = f"{file.label} needs {count} has a version that passes, or is asked for"
+        if let_in:
+            message += f", or is let in by an exception ({', '.join(let_in[:10])})"
+        return Outcome(
+            rule=rule,
+            kind=OutcomeKind.PASS,
+            message=message if needs else f"{file.label} needs no other package",
+            evidence=(("let_in", tuple(let_in)),) if let_in else (),
         )
-        return Outcome(rule=rule, kind=OutcomeKind.PASS, message=message)
+
+    def _is_let_in(
+        self, name: NormalizedName, lines: Sequence[Requirement], page: IndexPage | None, grants: Grants
+    ) -> bool:
+        """Whether exceptions that hold let in a version of what is needed, with a wheel for every target."""
+        covered: dict[str, set[Target]] = {}
+        for grant in grants.live.values():
+            file = grant.file
+            if file.ecosystem is not Ecosystem.PYPI or file.name != name or file.is_source:
+                continue
+            if page is not None and file.upstream not in (page.upstream, MIRROR):
+                continue  # the name has another owner now, and a check takes no file of the former one
+            wheel = _unlisted(file)
+            if all(line.specifier.contains(wheel.version, prereleases=True) for line in lines):
+                covered.setdefault(str(wheel.version), set()).update(t for t in self._targets if wheel.fits(t))
+        return any(targets.issuperset(self._targets) for targets in covered.values())
 
     def _passes(self, name: NormalizedName, lines: Iterable[Requirement], page: IndexPage | None, judge: Judge) -> bool:
         """Whether some version of what is needed passes every rule by itself; a local claim, as that of the nearest is."""
@@ -470,6 +524,12 @@ def _unlisted(file: ExceptionFile) -> Artifact:
     )
 
 
+def _built(file: ExceptionFile, source: Artifact | None) -> Artifact:
+    """A wheel that a curator attached, as the mirror will have it: as old as its source, and withdrawn where that was."""
+    wheel = replace(_unlisted(file), url=f"{MIRRORED}files/{file.sha256}/{file.filename}")
+    return wheel if source is None else replace(wheel, upload_time=source.upload_time, yanked=source.yanked)
+
+
 def _package_file(item: Item, record: CondaRecord) -> PackageFile:
     return next(file for file in item.artifacts if file.filename == record.filename)
 
@@ -488,8 +548,11 @@ def _digest(subject: _Subject, inspection: Inspection, held: Held) -> Outcome:
     if inspection.sha256 != file.sha256 or inspection.size != held.size:
         message = f"{file.filename}: other bytes were looked into than are held"
         return Outcome(rule="digest", kind=OutcomeKind.FAIL, message=message)
-    if subject.attached:
-        message = f"{file.filename} was attached by a curator: its bytes are those that were attached"
+    if subject.attached is not None:
+        message = (
+            f"{file.filename} was attached by {subject.attached.by}, as built of the source sha256:"
+            f"{subject.attached.source[:12]}…: its bytes are those that were attached"
+        )
         return Outcome(rule="digest", kind=OutcomeKind.PASS, message=message)
     if subject.listed is None:
         message = f"{file.filename}: {file.upstream} lists no file of this digest any more"
@@ -575,15 +638,16 @@ def _dossier(store: ArtifactStore, summary: DossierSummary) -> Dossier:
         raise IntegrityError(f"{EVIDENCE}/{summary.sha256}: {error}") from error
 
 
-def _reconstructed(entry: DossierFile, targets: tuple[Target, ...]) -> Item:
+def _reconstructed(entry: DossierFile, targets: tuple[Target, ...], attached: Collection[str]) -> Item:
     """The item of a file that was vetted before, as far as advisories speak of it."""
     file = entry.file
     if file.ecosystem is Ecosystem.PYPI:
+        wheel = _built(file, None) if file.sha256 in attached else _unlisted(file)
         return Item(
             name=file.name,
             version=parse_version(file.version),
             upstream=file.upstream,
-            artifacts=(replace(_unlisted(file), upload_time=entry.upload_time, yanked=entry.yanked),),
+            artifacts=(replace(wheel, upload_time=entry.upload_time, yanked=entry.yanked),),
             targets=targets,
         )
     packages = (text.partition("==") for text in entry.holds)

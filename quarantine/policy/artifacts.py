@@ -46,10 +46,9 @@ def minimum_age(case: Case) -> Outcome:
     lane = case.stage.security_fix_age if case.fix else None
     files = tuple(artifact for artifact in case.item.artifacts if not _let_in(case, artifact))
     if case.item.artifacts and not files:
-        return not_applicable(
-            rule, f"{case.item.upstream} lists no file of {case.label} any more: exceptions let them in"
-        )
-    times = [(a.upload_time, a.filename) for a in files if a.upload_time is not None]
+        message = f"exceptions let in every file of {case.label}, and {case.item.upstream} lists none of them"
+        return not_applicable(rule, f"{message}: their age was judged when they were vetted")
+    times = [(a.upload_time, a.filename, _dated(a)) for a in files if a.upload_time is not None]
     if times and _old_enough(min(times)[0], required, case.now):
         lane = None
     if lane is not None and lane < required:
@@ -58,34 +57,40 @@ def minimum_age(case: Case) -> Outcome:
     else:
         why = _days(required)
     untimed = tuple(artifact.filename for artifact in files if artifact.upload_time is None)
+    undated = listing(_dated(artifact) for artifact in files if artifact.upload_time is None)
     if not times and not untimed:
         return unknown(rule, f"{case.label}: no file of it is known, so neither is its age")
     if times:
-        youngest, filename = max(times)
+        youngest, filename, dated = max(times)
         evidence: dict[str, EvidenceValue] = {
             "file": filename,
             "uploaded": instant(youngest),
             "minimum_days": required.days,
         }
         if youngest > case.now + CLOCK_SKEW:
-            message = f"{filename} was uploaded {instant(youngest)}, which is yet to come: see whose clock is wrong"
+            message = f"{dated} was uploaded {instant(youngest)}, which is yet to come: see whose clock is wrong"
             return unknown(rule, message, **evidence)
         if not _old_enough(youngest, required, case.now):
             free = instant(youngest + required)
             message = (
-                f"{filename} was uploaded {day(youngest)}, {_age(case.now - youngest)} ago: expected at least {why}; "
+                f"{dated} was uploaded {day(youngest)}, {_age(case.now - youngest)} ago: expected at least {why}; "
                 f"wait until {free}, or take an older version"
             )
             return failed(rule, message, **evidence, allowed_from=free)
         if not untimed:
             message = f"the youngest file of {case.label} is of {day(youngest)}, at least {why} ago"
             return passed(rule, message, **evidence)
-    message = f"{case.item.upstream} gives no upload time for {listing(untimed)}: expected one, to tell its age"
+    message = f"{case.item.upstream} gives no upload time for {undated}: expected one, to tell its age"
     return unknown(rule, message, files=untimed)
 
 
+def _dated(file: PackageFile) -> str:
+    """What an upload time is of, for a message: of a wheel that a curator built, the age is that of its source."""
+    return f"the source of {file.filename}" if file.is_mirrored else file.filename
+
+
 def _let_in(case: Case, file: PackageFile) -> bool:
-    """Whether it is the mirror's alone, where it came by an exception: its owner can't say how old it is."""
+    """Whether it is the mirror's alone, where it came by an exception: it was vetted under this very rule."""
     return file.is_mirrored and case.grants is not None and file.digest in case.grants.live
 
 
@@ -188,6 +193,9 @@ def integrity(case: Case) -> Outcome:
         digests = tuple(str(artifact.digest) for artifact in item.artifacts)
         return passed(rule, f"{case.label} is {listing(digests)} in {item.upstream}", digests=digests)
     mirrored = _names(tuple(artifact for artifact in item.artifacts if artifact.is_mirrored))
+    if len(mirrored) == len(item.artifacts) and item.upstream != MIRROR:
+        message = f"{case.label}: {listing(mirrored)} is not listed by {item.upstream}: by its digest it is let in, or not at all"
+        return not_applicable(rule, message, mirrored=mirrored)
     if mirrored:
         message = f"every file of {case.label} is the owner's or the mirror's ({listing(mirrored)}), by digest"
         return passed(rule, message, files=_names(item.artifacts), mirrored=mirrored)

@@ -196,6 +196,8 @@ def _complaint_about_url(file: UpstreamFile) -> str | None:
 
 def _complaint_about_credentials(file: UpstreamFile) -> str | None:
     """Why these credentials can't go to this upstream: a policy may come with the code that is judged."""
+    if file.url is None:
+        return "credentials go to the host that the policy names: add the upstream's url"
     if file.credentials != "azure":
         return complaint_about_variable((file.credentials or "").removeprefix("env:"))
     if file.type is not Ecosystem.PYPI or _complaint_about_url(file) is not None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from textwrap import wrap
 
 from quarantine.exceptions import (
     Decision,
@@ -11,11 +12,11 @@ from quarantine.exceptions import (
     Identity,
     Status,
 )
-from quarantine.policy.decide import status
+from quarantine.policy.decide import is_vetted, status
 from quarantine.report.escape import escape_markdown, escape_prose
 from quarantine.report.exception_json import Listed, Risk, render_json, render_list_json
-from quarantine.report.exception_page import Line, Page, PageSection, page, what
-from quarantine.report.table import draw, table
+from quarantine.report.exception_page import NEEDS_WHEEL, Line, Page, PageSection, needs_wheel, page, what
+from quarantine.report.table import MIN_WIDTH, draw, table
 
 __all__ = ["FORMATS", "listed", "render_list", "render_page"]
 
@@ -26,6 +27,7 @@ _STYLES = {
     Status.REVOKED: "bold red",
     Status.REJECTED: "bold red",
 }
+_INDENT = 2
 _BACKTICKS = re.compile(r"`+")
 
 
@@ -36,33 +38,46 @@ def render_page(
     dossier: Dossier | None,
     *,
     lost: str = "",
+    width: int | None = None,
     colour: bool = False,
 ) -> str:
-    """The evidence page in one of `FORMATS`. `lost` says why the newest dossier can't be read, where it can't."""
+    """The evidence page in one of `FORMATS`. `lost` says why the newest dossier can't be read, where it can't.
+
+    With a width the sentences of the text fit it; what is there to be copied is never broken.
+    """
     if form == "json":
         return render_json(case, decision, dossier, lost)
     drawn = page(case, decision, dossier, lost)
-    return _markdown(drawn) if form == "markdown" else _text(drawn, colour=colour)
+    return _markdown(drawn) if form == "markdown" else _text(drawn, width, colour=colour)
 
 
 # --- text and Markdown ------------------------------------------------------------------------------------------------
 
 
-def _text(drawn: Page, *, colour: bool) -> str:
-    lines = [_styled(drawn.headline, _STYLES.get(drawn.status, "bold yellow"), colour=colour)]
+def _text(drawn: Page, width: int | None, *, colour: bool) -> str:
+    style = _STYLES.get(drawn.status, "bold yellow")
+    lines = [_styled(text, style, colour=colour) for text in _wrapped(drawn.headline, width)]
     for section in drawn.sections:
         lines += ["\n", _styled(section.title, "bold", colour=colour)]
         for line in section.lines:
-            lines += [f"  {text}\n" for text in _lines(line)]
+            lines += [f"  {text}\n" for text in _lines(line, width)]
     return "".join(lines)
 
 
-def _lines(line: Line) -> tuple[str, ...]:
+def _lines(line: Line, width: int | None) -> tuple[str, ...]:
     """A line, and below it what is there to be copied; a key of what is waived comes first."""
     said = f"{line.key}: {line.text}" if line.key and line.text else line.key or line.text
     if not line.code:
-        return (said,)
-    return (line.code,) if not said else (said, f"  {line.code}")
+        return _wrapped(said, width)
+    return (line.code,) if not said else (*_wrapped(said, width), f"  {line.code}")
+
+
+def _wrapped(text: str, width: int | None) -> tuple[str, ...]:
+    """The sentence in lines that fit, broken at spaces alone: what is longer than a line stays whole."""
+    if width is None or len(text) <= width - _INDENT:
+        return (text,)
+    fit = max(width - _INDENT, MIN_WIDTH)
+    return tuple(wrap(text, fit, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)) or ("",)
 
 
 def _styled(text: str, style: str, *, colour: bool) -> str:
@@ -123,7 +138,9 @@ def listed(cases: Iterable[tuple[ExceptionCase, Decision]], order: str) -> tuple
 def _risk(case: ExceptionCase) -> Risk:
     """The worst that the newest dossier says."""
     dossier = case.dossier
-    if dossier is None or set(dossier.files) != {file.sha256 for file in case.files}:
+    if needs_wheel(case):
+        return Risk(3, NEEDS_WHEEL)
+    if dossier is None or not is_vetted(case):
         return Risk(3, "not vetted")
     if dossier.final:
         return Risk(0, f"final: {_some(dossier.final)}")

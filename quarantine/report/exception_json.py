@@ -26,7 +26,7 @@ from quarantine.exceptions import (
 from quarantine.model import EvidenceValue
 from quarantine.policy.decide import status
 from quarantine.report.escape import ascii_json, escape_prose, well_formed
-from quarantine.report.exception_page import against, next_commands
+from quarantine.report.exception_page import against, needs_wheel, next_commands, passes_alone
 from quarantine.report.json_parts import Advisory, Wire, advisory, evidence
 from quarantine.report.view import timestamp
 
@@ -123,7 +123,11 @@ class _Standing(Wire, frozen=True):
 
 
 class _Document(Wire, frozen=True):
-    """An exception of quarantine."""
+    """An exception of quarantine.
+
+    `needs_wheel` is whether a source distribution of it waits for a wheel; `passes_alone` whether the policy lets it in
+    without an exception, by what vetting found.
+    """
 
     schema: Literal["quarantine/exception/1"]
     id: str
@@ -138,6 +142,8 @@ class _Document(Wire, frozen=True):
     dossier: _Dossier | None
     rulings: tuple[_Ruling, ...]
     publications: tuple[_Step, ...]
+    needs_wheel: bool
+    passes_alone: bool
     next: tuple[str, ...]
 
 
@@ -188,6 +194,8 @@ def render_json(case: ExceptionCase, decision: Decision, dossier: Dossier | None
         ),
         rulings=tuple(_rulings(case)),
         publications=tuple(map(_step, case.publications)),
+        needs_wheel=needs_wheel(case),
+        passes_alone=passes_alone(case),
         next=tuple(line.code for line in next_commands(case, decision)),
     )
     return _dumped(document)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from quarantine.exceptions import (
+    MIRROR,
     Approved,
     Decision,
     Dossier,
@@ -22,18 +23,38 @@ from quarantine.exceptions import (
     PublicationKind,
     Rejected,
     Ruling,
+    RulingKind,
     Status,
 )
 from quarantine.model import EvidenceValue, Finding, Outcome, OutcomeKind
-from quarantine.policy.decide import status
+from quarantine.policy.decide import is_vetted, may_rule, status
 from quarantine.policy.waivers import keys_of, scoped
 from quarantine.report.escape import escape, escape_prose
 from quarantine.report.view import timestamp
 
-__all__ = ["Against", "Line", "Page", "PageSection", "against", "next_commands", "page", "standing", "what"]
+__all__ = [
+    "NEEDS_WHEEL",
+    "Against",
+    "Line",
+    "Page",
+    "PageSection",
+    "against",
+    "needs_wheel",
+    "next_commands",
+    "page",
+    "passes_alone",
+    "standing",
+    "what",
+]
+
+NEEDS_WHEEL = "needs a wheel"
 
 _MOST_LABELS = 3
 _MOST_PASSED = 200
+_MOST_MESSAGES = 5
+_MOST_NAMED = 3
+# what vetting says of a source distribution, which a wheel that is attached takes the place of
+_SOURCE_RULE = "source"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -73,7 +94,8 @@ def page(case: ExceptionCase, decision: Decision, dossier: Dossier | None, lost:
     stands = status(case, decision)
     found = against(case.dossier, dossier)
     every = (
-        PageSection("what no approval can waive", tuple(_against(found, "final"))),
+        PageSection("what no approval can waive", tuple(_against(found, "final", waits_for_wheel=needs_wheel(case)))),
+        PageSection("what it waits for", tuple(_waits(case, decision))),
         PageSection("what an approval would waive: failures", tuple(_against(found, "failure"))),
         PageSection("what an approval would waive: what isn't known", tuple(_against(found, "unknown"))),
         PageSection("asked for", tuple(_asked(case))),
@@ -102,9 +124,35 @@ def what(case: ExceptionCase) -> str:
     return escape(", ".join(labels[:_MOST_LABELS]) + more)
 
 
+def needs_wheel(case: ExceptionCase) -> bool:
+    """Whether a source distribution of it still stands without a wheel, which a curator has to build and attach.
+
+    Not where more is found of it that no approval can waive: then a wheel wouldn't help.
+    """
+    final = () if case.dossier is None or not is_vetted(case) else case.dossier.final
+    return any(file.is_source for file in case.files) and all(map(_is_of_source, final))
+
+
+def _is_of_source(key: str) -> bool:
+    return key.rpartition(" ")[2] == _SOURCE_RULE
+
+
+def passes_alone(case: ExceptionCase) -> bool:
+    """Whether vetting found nothing against it, so that the policy lets it in without an exception.
+
+    What was built here, or is in the mirror alone, gets in by an exception only.
+    """
+    dossier = case.dossier
+    if dossier is None or not is_vetted(case) or case.attached or dossier.final or dossier.waivable:
+        return False
+    return all(file.upstream != MIRROR for file in case.files)
+
+
 def standing(case: ExceptionCase, decision: Decision) -> str:
     """Where the case stands, and what it waits for or why it ended."""
     stands = status(case, decision).value
+    if isinstance(decision, Pending) and needs_wheel(case):
+        return f"{stands}: {NEEDS_WHEEL}, which a curator builds of its source and attaches"
     match decision:
         case Approved():
             who = ", ".join(map(_who, decision.approvers))
@@ -149,11 +197,20 @@ def next_commands(case: ExceptionCase, decision: Decision) -> tuple[Line, ...]:
     command = "quarantine exception"
     reason = "--reason 'why'"
     reject = Line("", "turn it down, for good", f"{command} reject {me} {reason}")
-    revoke = Line("", "end it, for good", f"{command} revoke {me} {reason}")
+    revoke = Line(
+        "",
+        "end it, for good; from then on its files are denied, also where they would pass by themselves",
+        f"{command} revoke {me} {reason}",
+    )
+    attach = Line("", "attach the wheel that was built of its source", f"{command} attach-wheel {me} FILE")
     match decision:
         case Approved():
             lines = [
-                Line("", "let it hold longer", f"{command} renew {me} {reason} --expires 90d{_waive(case)}"),
+                Line(
+                    "",
+                    f"let it hold longer{_not_by(case)}",
+                    f"{command} renew {me} {reason} --expires 90d{_waive(case)}",
+                ),
                 revoke,
             ]
             if status(case, decision) is Status.APPROVED:
@@ -162,19 +219,27 @@ def next_commands(case: ExceptionCase, decision: Decision) -> tuple[Line, ...]:
         case Rejected():
             return ()
         case Pending(status=Status.REQUESTED):
-            sources = [file for file in case.files if file.is_source]
-            attach = Line("", "attach the wheel that was built of its source", f"{command} attach-wheel {me} FILE")
             vet = Line("", "gather the evidence", f"{command} vet {me}")
-            return (*([attach] if sources else []), vet, reject)
+            return (*([attach] if needs_wheel(case) else []), vet, reject)
         case Pending():
+            if needs_wheel(case):
+                return (attach, reject)
             if case.dossier is not None and case.dossier.final:
                 return (revoke if decision.status is Status.SUSPENDED else reject,)
             again = decision.status in (Status.SUSPENDED, Status.EXPIRED)
             verb = "renew" if again else "approve"
-            approve = Line("", "let it in", f"{command} {verb} {me} {reason}{_waive(case)}")
-            if any(file.is_source for file in case.files):
-                approve = Line("", "attach the wheel that was built of its source", f"{command} attach-wheel {me} FILE")
+            approve = Line("", f"let it in{_not_by(case)}", f"{command} {verb} {me} {reason}{_waive(case)}")
             return (approve, revoke if again else reject)
+
+
+def _not_by(case: ExceptionCase) -> str:
+    """Who can't, since they asked for it."""
+    request = case.request
+    return (
+        ""
+        if request is None
+        else f": somebody else than {escape_prose(request.requester.name or request.requester.id)}"
+    )
 
 
 def _waive(case: ExceptionCase) -> str:
@@ -188,17 +253,44 @@ def _waive(case: ExceptionCase) -> str:
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
-def _against(found: Iterable[Against], kind: str) -> Iterator[Line]:
+def _waits(case: ExceptionCase, decision: Decision) -> Iterator[Line]:
+    """What nobody's word can stand for, and what needs nobody's word."""
+    if not isinstance(decision, Pending):
+        return
+    for file in case.files if needs_wheel(case) else ():
+        if file.is_source:
+            yield Line(
+                escape(file.label),
+                "a wheel: it is source, which would run its own code to be installed; a curator builds one where nothing else "
+                "is reachable, and attaches it",
+                escape(file.filename),
+            )
+    if passes_alone(case):
+        yield Line("nothing", "the policy lets it in by itself, so a check passes without an exception")
+
+
+def _against(found: Iterable[Against], kind: str, *, waits_for_wheel: bool = False) -> Iterator[Line]:
     for one in found:
         if one.kind != kind:
+            continue
+        if waits_for_wheel and _is_of_source(one.key):
             continue
         if one.outcome is None:
             yield Line("", "", escape_prose(one.key))
             continue
         about = f" ({escape(one.filename)})" if one.filename else ""
-        evidence = "; ".join(f"{escape(name)}: {_value(value)}" for name, value in one.outcome.evidence)
+        said = f"{one.outcome.message} {one.key}"
+        evidence = "; ".join(
+            f"{escape(name)}: {_value(value)}" for name, value in one.outcome.evidence if not _is_said(value, said)
+        )
         text = escape_prose(one.outcome.message) + about + (f" [{evidence}]" if evidence else "")
         yield Line("", text, escape_prose(one.key))
+
+
+def _is_said(value: EvidenceValue, text: str) -> bool:
+    """Whether the text says all of the value already."""
+    parts = value if isinstance(value, tuple) else ("" if value is None else str(value),)
+    return value is not None and all(part in text for part in parts)
 
 
 def _value(value: EvidenceValue) -> str:
@@ -265,28 +357,61 @@ def _of_rule(dossier: Dossier | None, rules: tuple[str, ...]) -> Iterator[Line]:
 
 
 def _passed(dossier: Dossier | None) -> Iterator[Line]:
+    """What passed, rule by rule: of how many of the files, and in which words where these aren't many."""
     own = ("licence", "provenance", "dependencies")
-    lines: dict[Line, None] = {}
-    for entry in () if dossier is None else dossier.files:
+    files = () if dossier is None else dossier.files
+    rules: dict[str, dict[str, list[str]]] = {}
+    for entry in files:
         for outcome in entry.outcomes:
             if outcome.kind is OutcomeKind.PASS and outcome.rule not in own:
-                lines[Line(escape(outcome.rule), escape_prose(outcome.message))] = None
-    yield from tuple(lines)[:_MOST_PASSED]
+                rules.setdefault(outcome.rule, {}).setdefault(outcome.message, []).append(_path(entry.file))
+    lines = [line for rule, said in rules.items() for line in _passed_rule(rule, said, len(files))]
+    yield from lines[:_MOST_PASSED]
     if len(lines) > _MOST_PASSED:
         yield Line("", f"and {len(lines) - _MOST_PASSED} more: the dossier has all")
 
 
+def _passed_rule(rule: str, said: dict[str, list[str]], total: int) -> Iterator[Line]:
+    """`said` are the files by what the rule says of them, of `total` files in all."""
+    if total == 1:
+        yield from (Line(escape(rule), escape_prose(message)) for message in said)
+        return
+    if len(said) > _MOST_MESSAGES:
+        passing = len({name for names in said.values() for name in names})
+        message, names = next(iter(said.items()))
+        text = f"passes for {_of(passing, total)}, such as {escape(names[0])}: {escape_prose(message)}"
+        yield Line(escape(rule), text)
+        return
+    for message, names in said.items():
+        every = len(names) == total
+        shown = ", ".join(map(escape, names[:_MOST_NAMED]))
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield Line(escape(rule), f"{escape_prose(message)} ({f'each of {total} files' if every else shown + more})")
+
+
+def _of(some: int, total: int) -> str:
+    return f"each of {total} files" if some == total else f"{some} of {total} files"
+
+
 def _decided(case: ExceptionCase, decision: Decision) -> Iterator[Line]:
     for ruling in case.rulings:
-        yield Line(ruling.kind.value, _ruling(ruling, case))
+        yield Line(_WORDS[ruling.kind], _ruling(ruling, case))
     if isinstance(decision, Approved):
         yield Line("holds", f"since {timestamp(decision.since)}, until {timestamp(decision.expires_at)}")
+
+
+_WORDS = {
+    RulingKind.APPROVE: "approved",
+    RulingKind.REJECT: "rejected",
+    RulingKind.RENEW: "renewed",
+    RulingKind.REVOKE: "revoked",
+}
 
 
 def _ruling(ruling: Ruling, case: ExceptionCase) -> str:
     end = "" if ruling.expires_at is None else f", until {timestamp(ruling.expires_at)}"
     waives = f", waives {escape_prose(', '.join(ruling.waives))}" if ruling.waives else ""
-    own = " (they asked for it, so it doesn't count)" if ruling.by.key in case.requesters and ruling.dossier else ""
+    own = " (they asked for it, so it doesn't count)" if not may_rule(case, ruling.by.key) and ruling.dossier else ""
     return f"{_who(ruling.by)} on {timestamp(ruling.time)}{end}{waives}{own}: {escape_prose(ruling.reason)}"
 
 
@@ -298,6 +423,7 @@ def _published(case: ExceptionCase) -> Iterator[Line]:
         PublicationKind.UNLISTED: "taken out of the mirror",
         PublicationKind.SUSPENDED: "suspended",
         PublicationKind.WARNED: "people were told that it ends soon",
+        PublicationKind.DROPPED: "taken out of the holding area",
     }
     for step in case.publications:
         why = f": {escape_prose(step.why)}" if step.why else ""

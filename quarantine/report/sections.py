@@ -1,6 +1,8 @@
 """What a person is told after a check, section by section, for the text and the Markdown report alike."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -45,6 +47,7 @@ class Section(msgspec.Struct, frozen=True):
 
 _MOST_TOLERATED = 5
 _MOST_NATIVE = 8
+_ABOUT_ADVISORIES = frozenset({"malware", "vulnerability"})
 
 
 def sections(result: CheckResult) -> tuple[Section, ...]:
@@ -54,7 +57,7 @@ def sections(result: CheckResult) -> tuple[Section, ...]:
         _subjects(result),
         _preconditions(result),
         _items("denied", "refused", by_verdict(result, Verdict.DENIED), requirers),
-        _items("undecided", "undecided", by_verdict(result, Verdict.UNDECIDED), requirers),
+        _items("undecided", "undecided", by_verdict(result, Verdict.UNDECIDED), requirers, _echoes(result)),
         _elsewhere(result),
         _files(result),
         _let_in(result),
@@ -94,13 +97,32 @@ def _subjects(result: CheckResult) -> Section:
     return Section("subject", title, tuple(rows), tuple(headers))
 
 
-def _items(key: str, title: str, items: tuple[JudgedItem, ...], requirers: Requirers) -> Section:
+def _echoes(result: CheckResult) -> dict[Outcome, int]:
+    """What is said of many items alike because a precondition isn't met, and of how many: it is told once."""
+    if not troubles(result.preconditions):
+        return {}
+    undecided = by_verdict(result, Verdict.UNDECIDED)
+    counts = Counter(o for judged in undecided for o in against(judged) if o.kind is OutcomeKind.UNKNOWN)
+    return {outcome: count for outcome, count in counts.items() if count > 1 and outcome.rule in _ABOUT_ADVISORIES}
+
+
+def _items(
+    key: str,
+    title: str,
+    items: tuple[JudgedItem, ...],
+    requirers: Requirers,
+    echoes: Mapping[Outcome, int] = MappingProxyType({}),
+) -> Section:
     rows: list[Row] = []
+    for outcome, count in echoes.items():
+        about, rule, message = counted(count, "package"), escape(outcome.rule), escape_prose(outcome.message)
+        rows.append(Row((about, rule, message, ""), f"{about}: {rule}: {message}"))
     for judged in items:
         origin = _origin(judged, requirers)
         nearest = "" if judged.nearest is None else escape(str(judged.nearest))
         about = label(judged.item)
-        for number, outcome in enumerate(against(judged)):
+        own = [outcome for outcome in against(judged) if outcome not in echoes]
+        for number, outcome in enumerate(own):
             rule = escape(outcome.rule) + (" (unknown)" if _unusual(judged, outcome) else "")
             message = escape_prose(outcome.message)
             details = "; ".join(part for part in (origin, f"nearest {nearest}" if nearest else "") if part)

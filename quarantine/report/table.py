@@ -12,7 +12,7 @@ from quarantine.report.escape import escape
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["draw", "draw_table", "table"]
+__all__ = ["MIN_WIDTH", "draw", "draw_table", "table"]
 
 MIN_WIDTH = 20
 _LEADING_COLONS = re.compile(r"^(\s*):(?=:)", re.MULTILINE)

@@ -52,7 +52,7 @@ def exception_for(judged: JudgedItem, result: CheckResult) -> str | None:
 
     An undecided item is one for a person to decide where its files are known and only rules that can be waived couldn't tell.
     """
-    if any(finding.malware for finding in judged.findings or ()):
+    if judged.item.upstream is None or any(finding.malware for finding in judged.findings or ()):
         return None
     match judged.verdict:
         case Verdict.ALLOWED:
@@ -66,9 +66,18 @@ def exception_for(judged: JudgedItem, result: CheckResult) -> str | None:
     rules = {outcome.rule for outcome in judged.outcomes if outcome.kind is kind}
     if rules & _NEVER_WAIVED:
         return None
-    if kind is OutcomeKind.UNKNOWN and (not rules or not judged.item.artifacts or troubles(result.preconditions)):
+    if kind is OutcomeKind.UNKNOWN and (not rules or _lacks_evidence(judged, result)):
         return None
     return exception_command(judged.item, result)
+
+
+def _lacks_evidence(judged: JudgedItem, result: CheckResult) -> bool:
+    """Whether what isn't known of an item can be had: then nobody has to answer for it.
+
+    What a conda package holds may be known only once it is fetched, which vetting does.
+    """
+    unasked = judged.findings is None and judged.item.ecosystem is Ecosystem.PYPI
+    return unasked or not judged.item.artifacts or bool(troubles(result.preconditions))
 
 
 def _exception(which: str, result: CheckResult) -> str:
@@ -166,7 +175,9 @@ def _lock(result: CheckResult) -> Iterator[Step]:
         if result.lock_stage not in ("", result.stage):
             # its verdict may be another one, which nobody should be surprised by
             command += f" --stage {shlex.quote(result.lock_stage)}"
-            what += f"; it is judged for {escape(result.lock_stage)}, which may refuse what {escape(result.stage)} lets in"
+            what += (
+                f"; it is judged for {escape(result.lock_stage)}, which may refuse what {escape(result.stage)} lets in"
+            )
         yield Step(what, escape(command))
     elif any(judged.item.ecosystem in _PACKAGES for judged in result.items):
         yield Step("keep what it installs in files of their own, lock those, and install the locks instead")

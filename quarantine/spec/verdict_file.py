@@ -148,6 +148,8 @@ def _undecidable(item: _Item, *, void: bool) -> str | None:
         return f"it is undecided, and a precondition of the check wasn't met: {mend}"
     if not item.artifacts:
         return f"it is undecided, and its files aren't known: {mend}"
+    if item.advisories is None and item.ecosystem is Ecosystem.PYPI:
+        return f"it is undecided, and its advisories couldn't be read: {mend}"
     if not _rules(item, "unknown"):
         return f"it is undecided, and no rule could be evaluated: {mend}"
     return None

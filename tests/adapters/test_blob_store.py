@@ -214,6 +214,17 @@ def test_an_account_says_how_its_containers_are_made() -> None:
     )
 
 
+def test_no_token_goes_to_another_host_than_an_accounts() -> None:
+    """Whoever names it: the identity is that of whoever runs this."""
+    with pytest.raises(ConfigError) as caught:
+        account_of_url("https://contoso.blob.core.windows.net.evil.example.org")
+    assert str(caught.value) == (
+        "'contoso.blob.core.windows.net.evil.example.org' is no storage account, and tokens go to nothing else: expected "
+        "NAME.blob.core.windows.net, NAME.blob.core.usgovcloudapi.net, NAME.blob.core.chinacloudapi.cn or "
+        "NAME.zNN.blob.storage.azure.net"
+    )
+
+
 def test_without_an_identity_it_says_what_to_do() -> None:
     """No credential of this machine gives a token: run `az login`."""
     code = (

@@ -82,6 +82,7 @@ def registry(
     *,
     endpoints: Mapping[str, str] | None = None,
     logins: Mapping[str, tuple[str, str]] | None = None,
+    stand_ins: Mapping[str, str] | None = None,
     hosts: tuple[str, ...] = (HOST,),
     offline: bool = False,
     retries: int = 0,
@@ -94,6 +95,7 @@ def registry(
             allowed=urls, user_agent="quarantine/tests", retries=retries, timeout_seconds=timeout, backoff_seconds=0.01
         ),
         logins=logins or {},
+        stand_ins=stand_ins,
         offline=offline,
     )
 
@@ -478,6 +480,56 @@ def test_token_service_that_is_named_for_a_registry_is_asked(server: WebServer) 
         found = images.resolve(image("library/python", tag=None, host="docker.io"), quiet)
         assert (found, headers(service, "Authorization")) == (MADE.resolved, [BASIC])
     assert headers(server, "Authorization") == [None, f"Bearer {TOKEN}"]
+
+
+KEPT = (
+    "its credentials go to the host that the policy names alone, and `registries` has another one asked: make that the "
+    "upstream's url"
+)
+
+
+def test_what_stands_in_for_a_registry_gets_no_login(server: WebServer) -> None:
+    """Neither as Basic nor for a token of its own; the registry itself isn't asked."""
+    with WebServer() as other:
+        images = registry(server.origin, logins=LOGIN, stand_ins={HOST: other.origin})
+        other.script(PATH, asks_for('Basic realm="x"'))
+        basic = failure(images)
+        other.script(PATH, asks_for(f'Bearer realm="{other.origin}/t"'), Answer(status=401))
+        other.always("/t?scope=repository%3Aazureml%2Fx%3Apull", token())
+        bearer = failure(images)
+        other.script(PATH, manifest())
+        assert images.resolve(image(), quiet) == MADE.resolved
+        assert headers(other, "Authorization") == [None, None, None, f"Bearer {TOKEN}", None]
+    assert basic == f"{HOST} asks for a login: {KEPT}"
+    assert bearer == f"{HOST}/azureml/x:1.0: {other.origin}{PATH} answered 401: {KEPT}"
+    assert server.asked == []
+
+
+def test_a_stand_in_that_is_the_registry_itself_gets_its_login(server: WebServer) -> None:
+    """The same origin, perhaps at another path: what the policy names is what is asked."""
+    path = f"/mirror{PATH}"
+    server.script(path, asks_for('Basic realm="x"'))
+    server.always(path, manifest())
+    images = registry(server.origin, logins=LOGIN, stand_ins={HOST: f"{server.origin}/mirror"})
+    assert images.resolve(image(), quiet) == MADE.resolved
+    assert headers(server, "Authorization") == [None, BASIC]
+
+
+def test_what_stands_in_for_a_token_service_gets_no_login(server: WebServer) -> None:
+    """Also where the registry, which is asked where the policy says, sends there."""
+    path = "/v2/library/python/manifests/latest"
+    with WebServer(lambda _: token()) as service:
+        server.script(path, asks_for(f'Bearer realm="{service.origin}/token",scope="repository:library/python:pull"'))
+        server.always(path, manifest())
+        images = registry(
+            server.origin,
+            endpoints={"docker.io": server.origin},
+            hosts=("docker.io",),
+            logins={"docker.io": ("joe", SECRET)},
+            stand_ins={"auth.docker.io": service.origin},
+        )
+        assert images.resolve(image("library/python", tag=None, host="docker.io"), quiet) == MADE.resolved
+        assert headers(service, "Authorization") == [None]
 
 
 @pytest.mark.parametrize(

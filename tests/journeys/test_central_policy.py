@@ -12,10 +12,12 @@ from let_in import BOB, LetIn, python_file
 from msgspec.structs import replace
 from osv_records import before
 
+from quarantine import wiring
 from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore
 from quarantine.audit.events import policy_draft
 from quarantine.audit.record import new_id
+from quarantine.config import load_settings, read_environment
 from quarantine.exceptions import PolicyPublished
 from quarantine.pipeline.central import bundle_of
 from quarantine.policy.load import policy_sha256
@@ -131,7 +133,7 @@ def test_no_local_folder_is_needed(home: House) -> None:
     ran, said = home.check("app.txt"), home.run("allowlist", "validate")
 
     assert (ran.status, said.status) == (0, 0)
-    expected = re.search(r"^in force: sha256 ([0-9a-f]{64})$", said.out, re.MULTILINE)
+    expected = re.search(r"^in force with this configuration: sha256 ([0-9a-f]{64})$", said.out, re.MULTILINE)
     assert expected is not None
     assert expected[1] == ran.json["policy"]["sha256"]
     assert said.out.endswith("\nlocal: none\n")
@@ -174,6 +176,33 @@ def test_an_exception_is_judged_by_the_published_policy(home: House) -> None:
     assert (ran.status, ran.rules("other")) == (1, ["repository"])
     (said,) = [r["message"] for r in ran.item("other")["reasons"] if r["rule"] == "exception"]
     assert "has 1 of 2 approvals" in said
+
+
+def test_a_mirror_that_is_served_follows_the_published_policy(home: House) -> None:
+    """One that asks for more approvals counts in the server that is running already."""
+    home.mode, home.entries, home.identities = "curated", CURATED, TRUSTED
+    other = home.index.add("other", "1.0")
+    home.settle()
+    assert home.run("allowlist", "publish", "--reason", "one of us").status == 0
+    central(home)
+    case = LetIn(home=home, files=(python_file(other, "other", "1.0"),), by=ANN)
+    case.vet("other 1.0 repository")
+    case.rule(by=CURATOR)
+    case.publish(other)
+    environment = read_environment(home.variables)
+    settings = load_settings(home.folder / "quarantine.yaml", environment, home.folder)
+    began = wiring.policies(settings, environment, NOW).policy
+    clock = [NOW]
+    shelves = wiring.mirror_shelves(settings, environment, began, "demo", "development", lambda: clock[0])
+    served = shelves.count
+    policy = home.folder / "allowlists/policy.yaml"
+    policy.write_text(policy.read_text().replace("approvers: 1", "approvers: 2"))
+    later = NOW + timedelta(minutes=1)
+    assert home.run("allowlist", "publish", "--reason", "two of us", now=later).status == 0
+
+    clock[0] = later
+
+    assert (served, shelves.count) == (1, 0)
 
 
 def test_a_policy_in_the_requesters_container_counts_for_nothing(home: House) -> None:

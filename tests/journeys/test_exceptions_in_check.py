@@ -347,8 +347,8 @@ def test_an_approval_is_for_just_the_digest_that_was_approved(home: House) -> No
 
 
 def test_another_project_and_another_stage_are_not_helped(home: House) -> None:
-    """An exception is for the project and the stage that it was asked for."""
-    flawed(home)
+    """An exception is for the project and the stage that it was asked for; that it holds in another stage is told."""
+    case, _ = flawed(home)
     config = (home.folder / "quarantine.yaml").read_text()
 
     own, stage = home.check("locked.txt"), home.check("locked.txt", "--stage", "production")
@@ -358,6 +358,8 @@ def test_another_project_and_another_stage_are_not_helped(home: House) -> None:
     assert [ran.status for ran in (own, stage, project)] == [0, 1, 1]
     assert (stage.item("core")["exception"], project.item("core")["exception"]) == (None, None)
     assert project.rules("core") == ["vulnerability"]
+    known = {"exception": case.request.id, "stage": "development"}
+    assert [ran.item("core")["exception_elsewhere"] for ran in (own, stage, project)] == [None, known, None]
 
 
 # --- what was let in and isn't any more -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -27,6 +28,8 @@ from quarantine.adapters.local_store import LocalStore
 from quarantine.adapters.mirror_server import MirrorServer
 from quarantine.adapters.uv import default_index_url
 from quarantine.archive.conda_index import index_text
+from quarantine.cli.mirror import serve_clock
+from quarantine.cli.session import Session
 from quarantine.pipeline.serve import MirrorShelves
 
 SOLVE = """\
@@ -209,7 +212,7 @@ def test_the_flat_page_serves_beside_an_index(home: House, tmp_path: Path) -> No
 
 @pytest.mark.network
 def test_pip_of_a_stable_debian_installs_from_both_pages(home: House, tmp_path: Path) -> None:
-    """pip 23.0.1 breaks off at a mapping under the old name of core metadata, so that no page has that name (PEP 714)."""
+    """Version 23.0.1 breaks off at a mapping under the old name of core metadata, so that no page has that name (PEP 714)."""
     require_index(tmp_path / "uv")
     url = default_index_url(tmp_path / "uv")
     done = pip("download", "--index-url", url, "--no-deps", "pip==23.0.1", cwd=tmp_path, **surroundings())
@@ -281,6 +284,18 @@ def test_serve_prints_what_pip_uv_and_conda_are_told_and_ends_by_ctrl_c(home: Ho
         0,
         "serving 1 file of project demo in stage development: Ctrl-C ends it\nended\n",
     )
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock of this system counts what it sleeps")
+def test_the_server_s_time_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that ended while it was suspended is over when it wakes up."""
+    since_boot = [100.0]
+    monkeypatch.setattr(time, "clock_gettime", lambda kind: {time.CLOCK_BOOTTIME: since_boot[0]}[kind])
+    monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+    now = serve_clock(Session(NOW, {}))
+    since_boot[0] += 8 * 60 * 60
+
+    assert now() == NOW + timedelta(hours=8)
 
 
 # --- fetch ------------------------------------------------------------------------------------------------------------

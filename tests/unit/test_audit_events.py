@@ -158,16 +158,16 @@ def test_an_entry_speaks_for_its_own_writer_only() -> None:
     drafts = [
         replace(draft, data={**draft.data, "actor": {"kind": other.kind, "id": other.id}}),
         replace(draft, time=NOON + timedelta(hours=1)),
-        replace(draft, type="quarantine.exception.revoke.v1"),
+        replace(draft, type="quarantine.exception.revoked.v1"),
     ]
 
     state = fold(Folded(), {}, stored(DECISIONS, drafts)).state
 
     assert state.cases == {}
     assert [ignored.why for ignored in state.ignored] == [
-        "quarantine.exception.approve.v1: names another writer or time than its entry does",
-        "quarantine.exception.approve.v1: names another writer or time than its entry does",
-        f"quarantine.exception.revoke.v1: says approve {WORD.id}, expected its own kind and id",
+        "quarantine.exception.approved.v1: names another writer or time than its entry does",
+        "quarantine.exception.approved.v1: names another writer or time than its entry does",
+        f"quarantine.exception.revoked.v1: says approve {WORD.id}, expected its own kind and id",
     ]
 
 
@@ -180,8 +180,8 @@ def test_data_that_is_not_of_its_form_is_ignored_with_its_place() -> None:
     state = fold(Folded(), {}, stored(DECISIONS, [broken, more, good])).state
 
     assert [(i.seq, i.why) for i in state.ignored] == [
-        (0, "quarantine.exception.reject.v1: Expected `str` matching regex '^[0-9a-f]{32}\\\\Z' - at `$.exception`"),
-        (1, "quarantine.exception.reject.v1: Object contains unknown field `more`"),
+        (0, "quarantine.exception.rejected.v1: Expected `str` matching regex '^[0-9a-f]{32}\\\\Z' - at `$.exception`"),
+        (1, "quarantine.exception.rejected.v1: Object contains unknown field `more`"),
     ]
     assert [r.kind for r in state.cases[ASKED.id].rulings] == [RulingKind.REJECT]
 

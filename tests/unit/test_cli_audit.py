@@ -67,7 +67,7 @@ _ROWS = [
         (("--since", "2026-11-22T12:00Z"), [3]),
         (("--type", "verdict"), [0, 1, 2, 3]),
         (("--type", "quarantine.verdict.v1", "--subject", "numpy"), [2]),
-        (("--type", "decision"), []),
+        (("--type", "verdict", "--subject", "pandas"), []),
     ],
 )
 def test_list_shows_what_is_asked_for(

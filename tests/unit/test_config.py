@@ -16,7 +16,7 @@ from quarantine.config import (
     shipped,
 )
 from quarantine.errors import ConfigError
-from quarantine.model import Target
+from quarantine.model import Target, complaint_about_variable
 
 EMPTY = read_environment({})
 
@@ -177,6 +177,14 @@ def test_where_evidence_comes_from_is_in_the_digest(tmp_path: Path) -> None:
             RemoteStore(account="https://contoso.blob.core.windows.net", prefix="ml-"),
         ),
         ("{account: 'http://127.0.0.1:10000/a'}", RemoteStore(account="http://127.0.0.1:10000/a")),
+        *(
+            (f"{{account: 'https://{host}'}}", RemoteStore(account=f"https://{host}"))
+            for host in (
+                "contoso.blob.core.usgovcloudapi.net",
+                "contoso.blob.core.chinacloudapi.cn",
+                "contoso.z42.blob.storage.azure.net",
+            )
+        ),
         ("{connection: 'env:STORE_1'}", RemoteStore(connection="env:STORE_1")),
     ],
 )
@@ -196,7 +204,7 @@ def test_a_store_may_be_an_account(tmp_path: Path, text: str, remote: RemoteStor
     [
         ("{prefix: ml-}", "3:1: expected one of account (a URL) and connection (env:NAME)"),
         (
-            "{account: 'https://a.example.org', connection: 'env:X'}",
+            "{account: 'https://contoso.blob.core.windows.net', connection: 'env:X'}",
             "3:1: expected one of account (a URL) and connection (env:NAME)",
         ),
         (
@@ -229,12 +237,86 @@ def test_a_wrong_store_is_refused(tmp_path: Path, text: str, message: str) -> No
     assert str(caught.value) == f"{file}:{message}"
 
 
+ACCOUNTS = (
+    "tokens go to nothing else: expected NAME.blob.core.windows.net, NAME.blob.core.usgovcloudapi.net, "
+    "NAME.blob.core.chinacloudapi.cn or NAME.zNN.blob.storage.azure.net"
+)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example.org",
+        "contoso.blob.core.windows.net.evil.example.org",
+        "evil.example.org.blob.core.windows.net",
+        "contoso.queue.core.windows.net",
+        "contoso.blob.core.windows.net.",
+        "evil-contoso.blob.core.windows.net",
+        "contoso.z1.blob.storage.azure.net.evil.example.org",
+        "contoso.blob.storage.azure.net",
+        "169.254.169.254",
+    ],
+)
+def test_a_store_is_a_storage_account_and_nothing_else(tmp_path: Path, host: str) -> None:
+    """A pull request doesn't choose who gets the tokens of whoever checks it."""
+    file = _write(tmp_path, f"version: 1\nproject: x\nstore: {{account: 'https://{host}'}}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, EMPTY, tmp_path)
+
+    assert str(caught.value) == f"{file}:3:9: {host!r} is no storage account, and {ACCOUNTS}"
+
+
+@pytest.mark.parametrize(
+    "name", ["AZURE_CLIENT_SECRET", "GITHUB_TOKEN", "SYSTEM_ACCESSTOKEN", "system_accesstoken", "PATH"]
+)
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("store: {{connection: 'env:{}'}}", 9),
+        ("identity: {{kind: oidc, audience: q, issuer: 'https://a.example', token: 'env:{}'}}", 66),
+        ("notify: [{{name: team, url: 'env:{}'}}]", 23),
+    ],
+)
+def test_secrets_of_other_systems_are_not_for_a_configuration_to_name(
+    tmp_path: Path, text: str, column: int, name: str
+) -> None:
+    """Wherever it may name a variable: what clouds and CI systems keep in theirs stays there."""
+    file = _write(tmp_path, f"version: 1\nproject: x\n{text.format(name)}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, read_environment({name: "canary"}), tmp_path)
+
+    assert str(caught.value) == (
+        f"{file}:3:{column}: the variable {name} is another system's, and what it holds goes nowhere else: put the secret "
+        "into a variable of its own, like QUARANTINE_SECRET, and name that"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AZURE_X", "ARM_X", "MSI_X", "IDENTITY_X", "AWS_X", "GOOGLE_X", "GCP_X", "GITHUB_X", "GH_X", "ACTIONS_X", "SYSTEM_X", "BUILD_X",
+     "AGENT_X", "RUNNER_X", "TF_X", "CI_JOB_X", "DOCKER_X", "SSH_X", "PATH", "HOME", "HTTPS_PROXY", "Gh_Token"],
+)  # fmt: skip
+def test_variables_of_other_systems(name: str) -> None:
+    """By how they begin, in any case of their letters."""
+    assert complaint_about_variable(name) is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["QUARANTINE_STORE", "FEED_TOKEN", "ACME_INDEX_TOKEN", "ARMS", "MY_GITHUB_TOKEN", "PATHS", "AZURE"]
+)
+def test_variables_of_nobody_else(name: str) -> None:
+    """A name that has the name of a system in it, or begins alike, is its owner's to give away."""
+    assert complaint_about_variable(name) is None
+
+
 def test_where_the_store_is_is_in_the_digest(tmp_path: Path) -> None:
     """Another account, another prefix and another variable are another configuration."""
     texts = [
-        "{account: 'https://a.blob.core.windows.net'}",
-        "{account: 'https://b.blob.core.windows.net'}",
-        "{account: 'https://a.blob.core.windows.net', prefix: ml-}",
+        "{account: 'https://aaa.blob.core.windows.net'}",
+        "{account: 'https://bbb.blob.core.windows.net'}",
+        "{account: 'https://aaa.blob.core.windows.net', prefix: ml-}",
         "{connection: 'env:A'}",
         "{connection: 'env:B'}",
         "elsewhere",

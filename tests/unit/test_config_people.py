@@ -42,6 +42,13 @@ def test_without_a_word_it_is_the_local_user_and_nobody_hears(tmp_path: Path) ->
             f"{{kind: entra, audience: q, tenant: {TENANT}, authority: 'http://127.0.0.1:1/', token: env:TOKEN}}",
             IdentitySettings(kind="entra", audience="q", tenant=TENANT, authority="http://127.0.0.1:1", token="TOKEN"),
         ),
+        *(
+            (
+                f"{{kind: entra, audience: q, tenant: {TENANT}, authority: '{authority}'}}",
+                IdentitySettings(kind="entra", audience="q", tenant=TENANT, authority=authority),
+            )
+            for authority in ("https://login.microsoftonline.us", "https://login.chinacloudapi.cn")
+        ),
         (
             f"{{kind: oidc, audience: q, issuer: '{GITHUB}'}}",
             IdentitySettings(kind="oidc", audience="q", issuer=GITHUB, subject_claim="actor_id"),
@@ -135,6 +142,19 @@ def test_identity_is_read_with_its_defaults(tmp_path: Path, text: str, expected:
         (
             f"{{kind: entra, audience: q, tenant: {TENANT}, authority: login}}",
             ["quarantine.yaml:3:84: not a URL: expected one like https://login.microsoftonline.com"],
+        ),
+        *(
+            (
+                f"{{kind: entra, audience: q, tenant: {TENANT}, authority: 'https://{host}'}}",
+                [
+                    (
+                        f"quarantine.yaml:3:84: {host!r} is no login host of Microsoft Entra: expected "
+                        "login.microsoftonline.com or login.microsoftonline.us or login.partner.microsoftonline.cn or "
+                        "login.chinacloudapi.cn"
+                    )
+                ],
+            )
+            for host in ("evil.example", "login.microsoftonline.com.evil.example", "evil.login.microsoftonline.com")
         ),
     ],
 )

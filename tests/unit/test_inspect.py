@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 from conda_archives import conda, index_json, paths_json, tar, tar_bz2, tar_of, zst
+from packaging.tags import parse_tag
 from zips import Part, built
 
 from quarantine.archive.inspect import inspect
@@ -206,6 +207,38 @@ def test_tags_that_multiply_are_compared_one_by_one() -> None:
     assert said(found, "metadata")[0] is OutcomeKind.PASS
 
 
+@pytest.mark.parametrize(
+    ("tag", "named", "kind"),
+    [
+        ("cp310-cp310-linux_x86_64", "cp310-cp310-manylinux1_x86_64", OutcomeKind.PASS),
+        ("py3-none-linux_aarch64", "py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64", OutcomeKind.PASS),
+        ("cp310-abi3-linux_x86_64", "cp310-abi3-musllinux_1_2_x86_64", OutcomeKind.PASS),
+        ("cp310-cp310-linux_x86_64", "cp310-cp310-manylinux1_i686", OutcomeKind.FAIL),
+        ("cp310-cp310-linux_x86_64", "cp311-cp310-manylinux1_x86_64", OutcomeKind.FAIL),
+        ("cp310-cp310-linux_x86_64", "cp310-abi3-manylinux1_x86_64", OutcomeKind.FAIL),
+        ("cp310-cp310-linux_x86_64", "cp310-cp310-win_amd64", OutcomeKind.FAIL),
+        ("cp310-cp310-win_amd64", "cp310-cp310-manylinux1_x86_64", OutcomeKind.FAIL),
+        ("cp310-cp310-manylinux1_x86_64", "cp310-cp310-linux_x86_64", OutcomeKind.FAIL),
+        ("cp310-cp310-manylinux1_x86_64", "cp310-cp310-manylinux2014_x86_64", OutcomeKind.FAIL),
+    ],
+)  # fmt: skip
+def test_a_wheel_that_was_renamed_for_many_linuxes_passes_with_a_note(tag: str, named: str, kind: OutcomeKind) -> None:
+    """As those of big projects are: the interpreter, the ABI and the machine must be the same."""
+    found = looked(wheel(described=WHEEL.replace(b"py3-none-any", tag.encode())), f"app-1.0-{named}.whl")
+
+    differs = f"WHEEL has the tags {tag}; its file name says {', '.join(sorted(map(str, parse_tag(named))))}"
+    if kind is OutcomeKind.PASS:
+        assert said(found, "metadata") == (
+            kind,
+            f"file name, {INFO}, METADATA and WHEEL agree but for the kind of Linux",
+        )
+        assert evidence(found, "metadata") == {
+            "note": f"{differs}: the same but for the kind of Linux, as where a wheel was renamed after it was built"
+        }
+    else:
+        assert said(found, "metadata") == (kind, differs)
+
+
 def test_what_a_wheel_installs_is_noted() -> None:
     """Names beside its own, programs, data."""
     found = looked(
@@ -389,6 +422,31 @@ def test_what_is_a_packages_own_passes(name: str, members: dict[str, bytes]) -> 
     found = inspect(msgspec.structs.replace(asked(f"{name}-1.0-py3-none-any.whl"), name=name), io.BytesIO(data))
 
     assert said(found, "contents")[0] is OutcomeKind.PASS
+
+
+@pytest.mark.parametrize(
+    ("name", "program"), [("pip3", "pip3"), ("python", "python"), ("conda", "activate"), ("git2", "git")]
+)
+def test_a_name_that_anybody_may_take_gives_no_right_to_a_program(name: str, program: str) -> None:
+    """On an index `pip3` and `python` are packages like any other."""
+    data = built(
+        [Part(name=f"{name}-1.0.dist-info/x".encode()), Part(name=f"{name}-1.0.data/scripts/{program}".encode())]
+    )
+    found = inspect(msgspec.structs.replace(asked(f"{name}-1.0-py3-none-any.whl"), name=name), io.BytesIO(data))
+
+    assert said(found, "contents")[0] is OutcomeKind.FAIL
+    assert f"lands at 'bin/{program}'" in said(found, "contents")[1]
+
+
+def test_python_itself_passes_as_a_conda_package() -> None:
+    """There it is one, with its modules and its programs."""
+    more = {"bin/python3.11": b"", "lib/python3.11/os.py": b"", "python.exe": b""}
+    info = {"info/index.json": index_json(name="python"), "info/paths.json": digested(more)}
+    file = msgspec.structs.replace(asked("python-1.0-0.tar.bz2"), name="python")
+
+    found = inspect(file, io.BytesIO(tar_bz2(info | more)))
+
+    assert said(found, "contents") == (OutcomeKind.PASS, "nothing of it is run by itself")
 
 
 def test_a_data_folder_of_another_name_fails() -> None:

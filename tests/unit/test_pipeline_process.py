@@ -1,6 +1,6 @@
 """A run of the central pipeline: what it does in which order, what it leaves alone, and whom it tells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -16,12 +16,12 @@ from fakes_store import MemoryStore
 from msgspec.structs import replace
 from vetting_parts import Desk, python
 
-from quarantine.audit.events import request_drafts, ruling_draft
+from quarantine.audit.events import attached_draft, request_drafts, ruling_draft
 from quarantine.audit.record import Draft
 from quarantine.errors import UpstreamError
-from quarantine.exceptions import ExceptionCase, Identity, PublicationKind, Ruling, RulingKind
+from quarantine.exceptions import Attached, ExceptionCase, Identity, PublicationKind, Ruling, RulingKind
 from quarantine.model import Digest, Finding, Receipt, Severity
-from quarantine.pipeline.process import TOLD_FOR, Done, Process, ProcessPorts, Step, Trouble
+from quarantine.pipeline.process import HELD_FOR, TOLD_FOR, Done, Process, ProcessPorts, Step, Trouble
 from quarantine.pipeline.publish import Publisher
 from quarantine.ports import Message
 from quarantine.report.escape import escape
@@ -508,6 +508,139 @@ def test_an_end_that_is_near_is_said_once_for_each_end(mill: Mill) -> None:
         "exception renewed: core 1.0",
         "exception expires soon: core 1.0",
     ]
+
+
+# --- the holding area -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_rejected_is_held_no_longer(mill: Mill) -> None:
+    """It is said first, and then taken away; a second run writes nothing."""
+    case = mill.desk.ask(python(CORE), python(OTHER))
+    mill.run()
+    mill.rule(case, RulingKind.REJECT)
+    mill.run(only=case, vet=False)
+    named = mill.desk.held()
+    mill.log.writes.clear()
+    mill.store.writes.clear()
+
+    done, again = mill.run(), mill.run(NOON + DAY)
+
+    assert named == sorted([CORE.digest.hex, OTHER.digest.hex])
+    assert done.steps == (step(case, "dropped", "core 1.0, other 2.0: 2 files of the holding area, rejected"),)
+    assert (again.steps, again.troubles, mill.desk.held()) == ((), (), [])
+    assert mill.log.writes == ["exception.dropped"]
+    assert mill.store.writes == ["remove held", "remove held"]
+    (dropped,) = mill.now(case).publications
+    assert (dropped.kind, dropped.files) == (
+        PublicationKind.DROPPED,
+        tuple(sorted([CORE.digest.hex, OTHER.digest.hex])),
+    )
+
+
+def test_what_another_exception_is_for_stays_held(mill: Mill) -> None:
+    """Of two requests for one file, the one that is open needs it; and so does one that holds."""
+    rejected, _ = mill.desk.ask(python(CORE), python(OTHER)), mill.desk.ask(python(CORE))
+    mill.run()
+    mill.rule(rejected, RulingKind.REJECT)
+
+    done = mill.run()
+
+    assert done.steps == (step(rejected, "dropped", "core 1.0, other 2.0: 1 file of the holding area, rejected"),)
+    assert mill.desk.held() == [CORE.digest.hex]
+
+
+@pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "expired"])
+def test_what_held_once_is_held_for_a_month_more(mill: Mill, revoked: bool) -> None:
+    """So that a renewal needs no owner, and who looks into a revocation finds the bytes."""
+    case = mill.published(CORE, until=NOON + 2 * DAY)
+    ended = NOON if revoked else NOON + 2 * DAY
+    if revoked:
+        mill.rule(case, RulingKind.REVOKE)
+    mill.run(ended)
+    mill.run(ended + HELD_FOR - timedelta(seconds=1))
+    before = mill.desk.held()
+
+    done = mill.run(ended + HELD_FOR)
+
+    assert before == [CORE.digest.hex]
+    why = "revoked" if revoked else "expired"
+    assert done.steps == (step(case, "dropped", f"core 1.0: 1 file of the holding area, {why}"),)
+    assert mill.desk.held() == []
+
+
+def test_an_attached_wheel_stays_held_for_as_long_as_it_may_be_renewed(mill: Mill) -> None:
+    """Nobody could fetch it again; once its exception is revoked it isn't needed."""
+    source = Release(name="core", version="1.0", source=True)
+    mill.desk.upstreams = {"pypi": (source,)}
+    mill.desk.__post_init__()
+    case = mill.desk.ask(python(source))
+    assert case.request is not None
+    mill.run()
+    mill.store.put("held", CORE.data)
+    mill.desk.inspector.metadata["core-1.0-py3-none-any.whl"] = CORE.core_metadata
+    attached = Attached(time=NOON, by=BOB, source=source.digest.hex, file=python(CORE))
+    mill.log.append(DECISIONS, [attached_draft(case.request, attached, entry_id())])
+    mill.run()
+    mill.rule(case, until=NOON + DAY)
+    mill.run()
+    mill.run(NOON + DAY)
+
+    mill.run(NOON + DAY + HELD_FOR)
+    expired = mill.desk.held()
+    mill.rule(case, RulingKind.REVOKE, at=NOON + 40 * DAY)
+    mill.run(NOON + 40 * DAY + HELD_FOR)
+
+    assert (expired, mill.desk.held()) == ([CORE.digest.hex], [])
+
+
+def test_nothing_is_dropped_while_requests_are_lost(mill: Mill) -> None:
+    """One of those that can't be read may be for the same file."""
+    case = mill.desk.ask(python(CORE))
+    mill.run()
+    mill.rule(case, RulingKind.REJECT)
+    mill.log.stored["log-requests/evil-2026-11"] = [b"no entry"]
+
+    done = mill.run()
+
+    assert [trouble.text.partition(":")[0] for trouble in done.troubles] == ["requests are lost"]
+    assert mill.desk.held() == [CORE.digest.hex]
+
+
+def test_a_holding_area_that_cant_be_emptied_holds_up_nothing(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, people are told of the rest, and the next run tries again."""
+    case = mill.desk.ask(python(CORE))
+    mill.run()
+    mill.rule(case, RulingKind.REJECT)
+    with monkeypatch.context() as patched:
+        patched.setattr(mill.store, "digests", _fails)
+        failed = mill.run()
+
+    later = mill.run()
+
+    assert failed.troubles == (Trouble(exception="", text="the holding area isn't emptied: the store is away"),)
+    assert f"{case.id}:rejected" in {key.rpartition(":")[0] for key in mill.notifier.keys}
+    assert later.steps == (step(case, "dropped", "core 1.0: 1 file of the holding area, rejected"),)
+
+
+def _fails(container: str) -> Iterator[Digest]:
+    raise UpstreamError("the store is away")
+
+
+def test_what_exceptions_let_in_for_the_stage_may_be_needed(mill: Mill) -> None:
+    """A package that needs what passes by an exception alone isn't told to ask for it again."""
+    base = Release(name="base", version="1.0", yanked="broken")
+    core = Release(name="core", version="1.0", requires=("base",))
+    mill.desk.upstreams = {"pypi": (base, core)}
+    mill.desk.__post_init__()
+    first = mill.desk.ask(python(base))
+    mill.run()
+    mill.rule(first, waives=("base 1.0 yanked",))
+    mill.run()
+    second = mill.desk.ask(python(core))
+
+    done = mill.run()
+
+    assert done.steps == (step(second, "vetted", "core 1.0: nothing against it"),)
 
 
 # --- people -----------------------------------------------------------------------------------------------------------

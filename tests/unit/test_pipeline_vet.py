@@ -16,13 +16,14 @@ from vetting_parts import POLICY_SHA, Desk, FakeAttestations, conda, outcomes_of
 from quarantine.archive.inspection import CHECKS
 from quarantine.audit.events import attached_draft
 from quarantine.errors import IntegrityError, UpstreamError
-from quarantine.exceptions import Attached, DossierFile, DossierSummary, ExceptionCase
+from quarantine.exceptions import Attached, DossierFile, DossierSummary, ExceptionCase, Grant, Grants
 from quarantine.model import Digest, Finding, IndexPage, Licences, Outcome, OutcomeKind, Severity
 from quarantine.policy.entries import Publisher
 from quarantine.ports import Tell
 
 CORE = Release(name="core", version="1.0")
 SDIST = Release(name="core", version="1.0", source=True)
+YOUNG_SDIST = Release(name="core", version="1.0", source=True, upload_time="2026-11-22T00:00:00Z")
 HIGH = Finding(id="PYSEC-1", aliases=("CVE-1",), severity=Severity.HIGH, score="7.5", fixed=("2.0",))
 MALWARE = Finding(id="MAL-1", malware=True)
 INSIDE = CondaPackage(name="pack", version="1.0", distributions=(("core", "1.0", ()),))
@@ -107,7 +108,7 @@ def test_a_wheel_with_nothing_against_it() -> None:
         (
             "dependencies",
             OutcomeKind.PASS,
-            "each of the 1 packages that core 1.0 needs has a version that passes, or is asked for",
+            "core 1.0 needs 1 package, which has a version that passes, or is asked for",
         ),
     ]
 
@@ -356,30 +357,110 @@ def test_a_source_distribution_waits_for_its_wheel() -> None:
     )
 
 
-def test_an_attached_wheel_is_vetted_in_the_place_of_its_source() -> None:
-    """From the holding area, without attestations, of an age that nobody can know, and of its owner's name."""
-    desk = Desk(upstreams={"pypi": (SDIST,)})
-    case = desk.ask(python(SDIST))
-    built = python(CORE)
-    desk.store.put("held", CORE.data)
-    desk.inspector.metadata["core-1.0-py3-none-any.whl"] = CORE.core_metadata
+def attach(desk: Desk, source: Release, wheel: Release = CORE) -> ExceptionCase:
+    """A request for the source, in whose place a curator attached the wheel."""
+    case = desk.ask(python(source))
     assert case.request is not None
-    attached = Attached(time=NOON, by=PUBLISHER, source=SDIST.digest.hex, file=built)
+    desk.store.put("held", wheel.data)
+    desk.inspector.metadata[wheel.artifact().filename] = wheel.core_metadata
+    attached = Attached(time=NOON, by=PUBLISHER, source=source.digest.hex, file=python(wheel))
     desk.log.append("log-decisions/decisions-2026-11", [attached_draft(case.request, attached, entry_id())])
+    return desk.case(case.request)
 
-    found = vetted(desk, desk.case(case.request), unknowns=("core 1.0 minimum-age",))
 
-    dossier = desk.dossier(found.sha256)
-    assert [file.file.filename for file in dossier.files] == ["core-1.0-py3-none-any.whl"]
-    assert outcomes_of(dossier, "digest", "provenance", "source") == [
+def test_an_attached_wheel_is_vetted_in_the_place_of_its_source() -> None:
+    """From the holding area, without attestations, as old as its source, and of its owner's name."""
+    desk = Desk(upstreams={"pypi": (SDIST,)})
+
+    found = vetted(desk, attach(desk, SDIST))
+
+    (file,) = (dossier := desk.dossier(found.sha256)).files
+    assert (file.file.filename, file.upload_time) == ("core-1.0-py3-none-any.whl", SDIST.artifact().upload_time)
+    assert outcomes_of(dossier, "digest", "provenance", "source", "integrity", "minimum-age") == [
         (
             "digest",
             OutcomeKind.PASS,
-            "core-1.0-py3-none-any.whl was attached by a curator: its bytes are those that were attached",
+            (
+                f"core-1.0-py3-none-any.whl was attached by {PUBLISHER}, as built of the source "
+                f"sha256:{SDIST.digest.hex[:12]}…: its bytes are those that were attached"
+            ),
         ),
         ("provenance", OutcomeKind.NOT_APPLICABLE, "only wheels of an index are attested (PEP 740)"),
+        ("minimum-age", OutcomeKind.PASS, "the youngest file of core 1.0 is of 2024-01-01, at least 7 days ago"),
+        (
+            "integrity",
+            OutcomeKind.NOT_APPLICABLE,
+            "core 1.0: core-1.0-py3-none-any.whl is not listed by pypi: by its digest it is let in, or not at all",
+        ),
     ]
     assert (desk.source.fetched, desk.attestations.asked) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("listed", "failures", "unknowns", "said"),
+    [
+        (
+            (YOUNG_SDIST,),
+            ("core 1.0 minimum-age",),
+            (),
+            (
+                "the source of core-1.0-py3-none-any.whl was uploaded 2026-11-22, 36 hours ago: expected at least 7 days; "
+                "wait until 2026-11-29T00:00:00Z, or take an older version"
+            ),
+        ),
+        (
+            (Release(name="core", version="2.0"),),
+            (),
+            ("core 1.0 minimum-age",),
+            "pypi gives no upload time for the source of core-1.0-py3-none-any.whl: expected one, to tell its age",
+        ),
+        (
+            (Release(name="core", version="1.0", source=True, yanked="broken"),),
+            ("core 1.0 yanked",),
+            (),
+            "the youngest file of core 1.0 is of 2024-01-01, at least 7 days ago",
+        ),
+    ],
+    ids=["young", "not-listed", "yanked"],
+)  # fmt: skip
+def test_what_an_owner_says_of_the_source_counts_for_the_wheel(
+    listed: tuple[Release, ...], failures: tuple[str, ...], unknowns: tuple[str, ...], said: str
+) -> None:
+    """Its age and its withdrawal; where the owner doesn't list the source, nobody knows how old it is."""
+    desk = Desk(upstreams={"pypi": listed})
+
+    found = vetted(desk, attach(desk, SDIST), failures=failures, unknowns=unknowns)
+
+    assert outcomes_of(desk.dossier(found.sha256), "minimum-age")[0][2] == said
+
+
+def test_an_attached_wheel_that_its_owner_lists_is_the_owners() -> None:
+    """Attaching it spares it no question: its attestations are asked for, and its age is its own."""
+    young = Release(name="core", version="1.0", upload_time="2026-11-22T00:00:00Z")
+    desk = Desk(upstreams={"pypi": (SDIST, young)})
+
+    found = vetted(desk, attach(desk, SDIST, young), failures=("core 1.0 minimum-age",))
+
+    assert outcomes_of(desk.dossier(found.sha256), "digest", "integrity") == [
+        ("digest", OutcomeKind.PASS, "core-1.0-py3-none-any.whl is what pypi lists, by digest"),
+        ("integrity", OutcomeKind.PASS, "every file of core 1.0 is the owner's, by digest"),
+    ]
+    assert [name for name, _, _ in desk.attestations.asked] == ["core-1.0-py3-none-any.whl"]
+
+
+def test_an_attached_wheel_is_looked_at_again_by_the_age_of_its_source() -> None:
+    """What the dossier says of it is enough: once it is old enough nothing is against it any more."""
+    desk = Desk(upstreams={"pypi": (YOUNG_SDIST,)})
+    case = attach(desk, SDIST)
+    vetted(desk, case, failures=("core 1.0 minimum-age",))
+    assert case.request is not None
+    desk.now = NOON + timedelta(days=7)
+    desk.advisories = FakeAdvisories(snapshot=replace(SNAPSHOT, as_of=desk.now))
+
+    found = desk.vetting().again(desk.case(case.request))
+
+    assert found is not None
+    assert (found.failures, found.unknowns) == ((), ())
 
 
 # --- conda ------------------------------------------------------------------------------------------------------------
@@ -511,8 +592,25 @@ def test_what_it_needs_must_pass_by_itself(base: tuple[Release, ...], refused: b
     assert said[2] == (
         "core 1.0 needs base, which would be denied, too: ask for them in one request"
         if refused
-        else "each of the 1 packages that core 1.0 needs has a version that passes, or is asked for"
+        else "core 1.0 needs 1 package, which has a version that passes, or is asked for"
     )
+
+
+@pytest.mark.parametrize(
+    ("requires", "said"),
+    [
+        ((), "core 1.0 needs no other package"),
+        (("base", "other"), "core 1.0 needs 2 packages, each of which has a version that passes, or is asked for"),
+    ],
+)
+def test_how_many_packages_it_needs_is_said(requires: tuple[str, ...], said: str) -> None:
+    """None, or each of several."""
+    core = Release(name="core", version="1.0", requires=requires)
+    desk = Desk(upstreams={"pypi": (core, *(Release(name=name, version="1.0") for name in requires))})
+
+    found = vetted(desk, desk.ask(python(core)))
+
+    assert outcomes_of(desk.dossier(found.sha256), "dependencies") == [("dependencies", OutcomeKind.PASS, said)]
 
 
 def test_what_is_asked_for_in_one_request_is_not_missing() -> None:
@@ -522,6 +620,41 @@ def test_what_is_asked_for_in_one_request_is_not_missing() -> None:
     desk = Desk(upstreams={"pypi": (core, base)})
 
     vetted(desk, desk.ask(python(core), python(base)), failures=("base 2.0 yanked",))
+
+
+@pytest.mark.parametrize(
+    ("granted", "upstream", "requires", "failures"),
+    [
+        (Release(name="base", version="2.0"), "pypi", "base<3", ()),
+        (Release(name="base", version="2.0"), "mirror", "base<3", ()),
+        (Release(name="base", version="2.0"), "another", "base<3", ("core 1.0 dependencies",)),
+        (Release(name="base", version="2.0"), "pypi", "base>=3", ("core 1.0 dependencies",)),
+        (Release(name="base", version="2.0", source=True), "pypi", "base<3", ("core 1.0 dependencies",)),
+        (Release(name="base", version="2.0", tag="py3-none-win32"), "pypi", "base<3", ("core 1.0 dependencies",)),
+        (Release(name="other", version="2.0"), "pypi", "base<3", ("core 1.0 dependencies",)),
+    ],
+    ids=["holds", "of-the-mirror", "of-another-owner", "another-version", "source", "another-platform", "another-name"],
+)  # fmt: skip
+def test_what_exceptions_let_in_already_is_not_missing(
+    granted: Release, upstream: str, requires: str, failures: tuple[str, ...]
+) -> None:
+    """A file that is needed, from who owns its name, with a wheel for every target: then it passes, and it is said why."""
+    core = Release(name="core", version="1.0", requires=(requires,))
+    young = Release(name="base", version="2.0", upload_time="2026-11-22T00:00:00Z")
+    desk = Desk(upstreams={"pypi": (core, young)})
+    grant = Grant(
+        exception="a" * 32, file=python(granted, upstream), waives=frozenset(), expires_at=NOON + timedelta(days=1)
+    )
+
+    found = desk.vetting().vet(desk.ask(python(core)), Grants(live={granted.digest: grant}))
+
+    (said,) = outcomes_of(desk.dossier(found.sha256), "dependencies")
+    assert found.failures == failures
+    assert said[2] == (
+        "core 1.0 needs base, which would be denied, too: ask for them in one request"
+        if failures
+        else "core 1.0 needs 1 package, which has a version that passes, or is asked for, or is let in by an exception (base)"
+    )
 
 
 def test_what_cant_be_read_of_a_wheel_is_unknown() -> None:

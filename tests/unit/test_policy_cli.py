@@ -1,6 +1,7 @@
 """`quarantine allowlist`: what it prints and how it exits."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -42,8 +43,10 @@ def test_validate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out.splitlines()
     assert status == 0
     assert out[0] == f"valid: {config.parent / 'allowlists'}"
-    assert out[1].removeprefix("sha256: ").isalnum()
-    assert out[2:] == [
+    assert re.fullmatch("files: sha256 [0-9a-f]{64}", out[1])
+    assert re.fullmatch("in force with this configuration: sha256 [0-9a-f]{64}", out[-1])
+    assert out[1][-64:] != out[-1][-64:]
+    assert out[2:-1] == [
         "stages: development, production",
         "upstream: acme (pypi, open), 0 allow entries",
         "upstream: vetted (pypi, curated), 6 allow entries",

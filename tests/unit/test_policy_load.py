@@ -141,6 +141,32 @@ UPSTREAM = "  - {name: pypi, type: pypi, mode: open, entries: pypi.yaml}\n"
             "{name: a, type: pypi, mode: open, credentials: geheim, entries: pypi.yaml}",
             "policy.yaml:5:39: credentials say where they are kept, not what they are: expected env:NAME or azure",
         ),
+        *(
+            (
+                f'{{name: a, type: {kind}, url: "https://x.example.org/p", mode: open, credentials: "env:{name}", entries: pypi.yaml}}',
+                (
+                    f"policy.yaml:5:{column}: the variable {name} is another system's, and what it holds goes nowhere else: "
+                    "put the secret into a variable of its own, like QUARANTINE_SECRET, and name that"
+                ),
+            )
+            for kind, column in (("pypi", 71), ("conda", 72), ("oci", 70))
+            for name in ("AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "System_AccessToken", "HOME")
+        ),
+        *(
+            (
+                f'{{name: a, type: pypi, url: "https://{host}/p", mode: open, credentials: azure, entries: pypi.yaml}}',
+                (
+                    f"policy.yaml:5:{58 + len(host)}: credentials: azure are for feeds of Azure Artifacts, and its tokens go "
+                    "to nothing else: expected a url of pkgs.dev.azure.com or NAME.pkgs.visualstudio.com, or env:NAME"
+                ),
+            )
+            for host in (
+                "evil.example",
+                "pkgs.dev.azure.com.evil.example",
+                "evil-pkgs.visualstudio.com",
+                "dev.azure.com",
+            )
+        ),
         ("{name: a, type: conda, mode: open}\n" + UPSTREAM, "policy.yaml:5:5: an upstream of type conda needs its url"),
         (
             "{name: a, type: pypi, mode: curated}\n" + UPSTREAM.replace("mode", 'url: "https://x.example.org", mode'),
@@ -162,6 +188,15 @@ def test_upstreams(upstream: str, expected: str) -> None:
 
     assert found[0] == expected
     assert "geheim" not in "".join(found)
+
+
+@pytest.mark.parametrize("host", ["pkgs.dev.azure.com", "acme.pkgs.visualstudio.com", "PKGS.dev.azure.com"])
+def test_feeds_of_azure_artifacts_take_its_tokens(host: str) -> None:
+    """Those of whoever runs this, which go to no other host."""
+    upstream = f'{{name: a, type: pypi, url: "https://{host}/p/_packaging/f/pypi/simple", mode: open, credentials: azure, entries: pypi.yaml}}'
+    loaded = policy(POLICY.replace(UPSTREAM, f"  - {upstream}\n"))
+
+    assert [upstream.credentials for upstream in loaded.upstreams if upstream.name == "a"] == ["azure"]
 
 
 def test_loopback_may_do_without_encryption() -> None:

@@ -178,11 +178,11 @@ def test_a_file_of_the_mirror_alone_has_no_age_to_wait_for() -> None:
     """Its owner lists it no longer, or never did; one that only claims to be the mirror's is of unknown age."""
     vetted = replace(wheel(age=timedelta(days=1)), url=f"{MIRRORED}files/x")
     assert outcomes(item(artifacts=(vetted,)), live(grant()))["minimum-age"].message == (
-        "pypi lists no file of demo 1.0 any more: exceptions let them in"
+        "exceptions let in every file of demo 1.0, and pypi lists none of them: their age was judged when they were vetted"
     )
     assert outcomes(item(artifacts=(vetted,)), None)["minimum-age"].kind is OutcomeKind.FAIL
     assert outcomes(item(artifacts=(vetted,)), live(grant()))["integrity"].message == (
-        "every file of demo 1.0 is the owner's or the mirror's (demo-1.0-py3-none-any.whl), by digest"
+        "demo 1.0: demo-1.0-py3-none-any.whl is not listed by pypi: by its digest it is let in, or not at all"
     )
 
 

@@ -12,11 +12,12 @@ from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
-from quarantine.exceptions import ExceptionCase, Status
+from quarantine.exceptions import MIRROR, Dossier, ExceptionCase, Status
+from quarantine.model import Outcome, OutcomeKind
 from quarantine.policy.decide import decide
 from quarantine.report.exception import FORMATS, listed, render_page
 from quarantine.report.exception_json import schema
-from quarantine.report.exception_page import against, page
+from quarantine.report.exception_page import against, page, passes_alone
 
 DOCUMENTS = documents()
 
@@ -160,7 +161,7 @@ def test_what_waits_comes_first() -> None:
         "final",
         "fails",
         "fails",
-        "not vetted",
+        "needs a wheel",
         "not vetted",
     ]
 
@@ -171,3 +172,112 @@ def test_a_page_needs_its_request() -> None:
 
     with pytest.raises(ValueError, match="a case without its request has no page"):
         render_page("json", orphan, decide(orphan, RULES, NOON, local=False), None)
+
+
+def _drawn(case: ExceptionCase, dossier: Dossier | None, width: int | None = None) -> str:
+    return render_page("text", case, decide(case, RULES, AT, local=False), dossier, width=width)
+
+
+def _section(text: str, title: str) -> list[str]:
+    """The lines of a section of a page."""
+    _, _, rest = text.partition(f"\n{title}\n")
+    return [line.strip() for line in rest.partition("\n\n")[0].splitlines()]
+
+
+def test_what_passes_is_said_of_every_file() -> None:
+    """A sentence that all files share stands once, with their number; one of some files names them."""
+    (entry,) = DOSSIERS["published"].files
+    names = [f"numpy-1.26.4-cp3{minor}-cp3{minor}-linux_x86_64.whl" for minor in range(10, 16)]
+    files = tuple(
+        replace(
+            entry,
+            file=replace(entry.file, filename=name),
+            outcomes=(
+                Outcome(rule="pickle", kind=OutcomeKind.PASS, message="there is none in it"),
+                Outcome(rule="archive", kind=OutcomeKind.PASS, message=f"{name} is a sound wheel"),
+                Outcome(rule="contents", kind=OutcomeKind.PASS, message="2 names" if number else "1 name"),
+            ),
+        )
+        for number, name in enumerate(names)
+    )
+
+    text = _drawn(CASES["published"], replace(DOSSIERS["published"], files=files))
+
+    assert _section(text, "what speaks for it") == [
+        "pickle: there is none in it (each of 6 files)",
+        f"archive: passes for each of 6 files, such as {names[0]}: {names[0]} is a sound wheel",
+        f"contents: 1 name ({names[0]})",
+        f"contents: 2 names ({names[1]}, {names[2]}, {names[3]} and 2 more)",
+    ]
+
+
+def _vetted(name: str, **found: tuple[str, ...]) -> ExceptionCase:
+    """A case of a request, with a dossier that is about just its files."""
+    case = CASES[name]
+    summary = CASES["waiting"].dossiers[0]
+    about = replace(
+        summary,
+        files=tuple(file.sha256 for file in case.files),
+        binding=case.binding,
+        **({"failures": (), "unknowns": (), "final": ()} | found),
+    )
+    return replace(case, dossiers=(about,), rulings=(), publications=())
+
+
+def test_a_source_waits_for_its_wheel() -> None:
+    """It is nothing final: page, list and next step say what is missing, before it is vetted and after that."""
+    for case in (CASES["requested"], _vetted("requested", final=("old-lib 1.0 source",))):
+        decision = decide(case, RULES, AT, local=False)
+        stands = "requested" if not case.dossiers else "vetted"
+        text = _drawn(case, None)
+
+        assert text.splitlines()[0] == (
+            f"exception 3a1b2c3d4e5f (old-lib 1.0): {stands}: needs a wheel, which a curator builds of its source and attaches"
+        )
+        assert "what no approval can waive" not in text
+        assert "quarantine exception attach-wheel 3a1b2c3d4e5f FILE" in _section(text, "next")
+        assert [row.risk.words for row in listed([(case, decision)], "risk")] == ["needs a wheel"]
+
+
+def test_a_source_with_worse_than_that_is_final() -> None:
+    """A wheel wouldn't help against malware."""
+    case = _vetted("requested", final=("old-lib 1.0 malware", "old-lib 1.0 source"))
+    text = _drawn(case, None)
+
+    assert _section(text, "what no approval can waive") == ["old-lib 1.0 malware", "old-lib 1.0 source"]
+    assert not any("attach-wheel" in line for line in _section(text, "next"))
+    assert [row.risk.words for row in listed([(case, decide(case, RULES, AT, local=False))], "risk")] == [
+        "final: malware, source"
+    ]
+
+
+def test_what_the_policy_lets_in_by_itself_needs_no_exception() -> None:
+    """Vetting found nothing against it, which its page says; what was built here or has no owner gets in by one only."""
+    case = _vetted("published")
+    said = "nothing: the policy lets it in by itself, so a check passes without an exception"
+    request = case.request
+    assert request is not None
+    unowned = replace(request, files=tuple(replace(file, upstream=MIRROR) for file in request.files))
+
+    assert _section(_drawn(case, None), "what it waits for") == [said]
+    assert [
+        passes_alone(one)
+        for one in (
+            case,
+            _vetted("published", failures=("numpy 1.26.4 minimum-age",)),
+            _vetted("attached"),
+            replace(case, request=unowned),
+        )
+    ] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_sentences_fit_the_terminal(width: int) -> None:
+    """They are broken at spaces; commands, keys and digests stay whole, and nothing is lost."""
+    for name in ("waiting", "hostile"):
+        text, plain = _drawn(CASES[name], DOSSIERS[name], width), _drawn(CASES[name], DOSSIERS[name])
+
+        assert text.split() == plain.split()
+        assert not re.search(r"^\s*::|##", text, re.MULTILINE)
+        for line in text.splitlines():
+            assert len(line) <= width or line in plain.splitlines() or " " not in line.strip(), line

@@ -1,5 +1,6 @@
 """The headline, the way from a package to the user's line, and what to do next."""
 
+import json
 import shlex
 
 from msgspec.structs import replace
@@ -8,6 +9,7 @@ from report_samples import ALLOWED, DENIED, UNDECIDED, item, judged
 
 from quarantine.model import (
     CheckResult,
+    Elsewhere,
     Item,
     Location,
     Outcome,
@@ -18,7 +20,7 @@ from quarantine.model import (
 )
 from quarantine.report.render import render
 from quarantine.report.view import Requirers, against, headline, problems
-from quarantine.report.wayout import Step, exception_command, next_steps
+from quarantine.report.wayout import Step, exception_command, exception_for, next_steps
 
 FAIL = Outcome(rule="vulnerability", kind=OutcomeKind.FAIL, message="it is bad")
 UNKNOWN = Outcome(rule="minimum-age", kind=OutcomeKind.UNKNOWN, message="no upload time")
@@ -144,6 +146,74 @@ def test_many_refusals_are_filed_from_the_verdict() -> None:
             "--project forecasting",
         ),
     )
+
+
+def test_a_verdict_that_was_kept_is_what_is_filed_from() -> None:
+    """The file that was written is named, quoted, and nobody is told to write another one."""
+    items = tuple(judged(item(f"p{number}", "1"), FAIL) for number in range(2))
+    result = replace(ALLOWED, verdict=Verdict.DENIED, items=items, kept="-out of/it.json")
+    assert next_steps(result) == (
+        Step(
+            "or file an exception for its 2 refused packages",
+            "quarantine exception request --from './-out of/it.json' --reason 'why the project needs it' "
+            "--project forecasting",
+        ),
+    )
+
+
+def test_what_is_undecided_may_be_for_a_person_to_decide() -> None:
+    """An exception is offered where files are known and what couldn't be told can be waived, and nowhere else."""
+    unrated = judged(item("unrated", "1"), UNKNOWN)
+    unseen = judged(item("unseen", "1"), replace(UNKNOWN, rule="integrity"))
+    nowhere = judged(replace(item("nowhere", "1"), artifacts=()), UNKNOWN)
+    result = replace(ALLOWED, verdict=Verdict.UNDECIDED, items=(unrated, unseen, nowhere))
+    command = "quarantine exception request unrated==1 --reason 'why the project needs it' --project forecasting"
+    void = Outcome(rule="clock", kind=OutcomeKind.UNKNOWN, message="whose clock is wrong")
+
+    assert [exception_for(one, result) for one in result.items] == [command, None, None]
+    assert exception_for(replace(unrated, findings=None), result) is None
+    assert exception_for(unrated, replace(result, preconditions=(void,))) is None
+    assert next_steps(result)[-1] == Step("or file an exception, for a person to decide", command)
+    both = replace(result, items=(unrated, judged(item("old", "1"), FAIL)))
+    assert next_steps(both)[-1].what == "and file an exception for its 1 refused and 1 undecided packages"
+
+
+def test_a_lock_names_the_stage_that_it_is_judged_for() -> None:
+    """Where that is another stage, so that a second verdict surprises nobody."""
+    result = replace(ALLOWED, lock=None, stage="development", lock_stage="production")
+    assert next_steps(result) == (
+        Step(
+            "write the lock to build from: an unlocked file proves nothing about a later build; it is judged for production, "
+            "which may refuse what development lets in",
+            "quarantine check requirements.txt --lock pylock.toml --stage production",
+        ),
+    )
+
+
+def test_what_no_advisories_mean_for_every_package_is_told_once() -> None:
+    """Not a line for each of a hundred; what only one package has against it still stands there."""
+    unread = Outcome(rule="vulnerability", kind=OutcomeKind.UNKNOWN, message="no advisories could be read")
+    items = [judged(item(f"p{number}", "1"), unread, replace(unread, rule="malware")) for number in range(3)]
+    items.append(judged(item("young", "1"), unread, replace(unread, rule="malware"), UNKNOWN))
+    lines = render("text", replace(UNDECIDED, items=tuple(items))).splitlines()
+
+    assert [line for line in lines if line.startswith("undecided: ")] == [
+        "undecided: 4 packages: vulnerability: no advisories could be read",
+        "undecided: 4 packages: malware: no advisories could be read",
+        f"undecided: young 1: {UNKNOWN.rule}: {UNKNOWN.message}",
+    ]
+
+
+def test_an_exception_for_another_stage_is_told() -> None:
+    """In every report that lists what isn't allowed: it is why a package that was let in is denied all the same."""
+    one = replace(judged(item("core", "1"), FAIL), elsewhere=Elsewhere(exception="ab" * 16, stage="development"))
+    result = replace(ALLOWED, verdict=Verdict.DENIED, stage="production", items=(one,))
+    line = "core 1: exception abababababab holds for development only, and this verdict is for production"
+
+    assert f"elsewhere: {line}\n" in render("text", result)
+    assert "#### let in by an exception, but not for production\n" in render("markdown", result)
+    (told,) = json.loads(render("json", result))["items"]
+    assert told["exception_elsewhere"] == {"exception": "ab" * 16, "stage": "development"}
 
 
 def test_an_allowed_unlocked_file_is_to_be_locked() -> None:

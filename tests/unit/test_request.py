@@ -185,6 +185,19 @@ def test_what_no_approval_can_waive_is_not_asked_for() -> None:
     assert left_out == (LeftOut(label="numpy 1.26.4", why="no approval can waive deny-entry, integrity"),)
 
 
+def test_what_could_not_be_told_is_asked_for_where_an_approval_can_waive_it() -> None:
+    """An undecided package is a person's to decide; bytes that couldn't be compared are not."""
+    unrated = Refused(
+        asked=NUMPY, upstream="pypi", files=(wheel(),), rules=frozenset({"vulnerability"}), line=1, undecided=True
+    )
+    unseen = replace(unrated, rules=frozenset({"integrity", "minimum-age"}))
+
+    kept, left_out = can_be_asked([unrated, unseen])
+
+    why = "it is undecided, and no approval can waive what isn't known of integrity: mend the evidence, and check again"
+    assert (kept, left_out) == ((unrated,), (LeftOut(label="numpy 1.26.4", why=why),))
+
+
 FORGE = CondaWorld(
     channels={"forge": (CondaPackage(name="core", version="1.0", build="h1_0", subdir="linux-64"),), "other": ()}
 )

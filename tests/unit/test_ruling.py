@@ -8,14 +8,14 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from exception_records import DECISIONS, NOON, PUBLISH, REQUESTS, dossier, entry_id, request, wheel
+from exception_records import DECISIONS, NOON, PUBLISH, REQUESTS, dossier, entry_id, request, ruling, wheel
 from fakes_identity import ALICE, BOB, CAROL, FakeIdentities
 from fakes_log import MemoryLog
 from fakes_store import MemoryStore
 from msgspec.structs import replace
 from policy_samples import POLICY, policy
 
-from quarantine.audit.events import request_drafts, vetted_draft
+from quarantine.audit.events import request_drafts, ruling_draft, vetted_draft
 from quarantine.audit.record import new_id
 from quarantine.errors import UpstreamError, UsageError
 from quarantine.exceptions import (
@@ -394,6 +394,8 @@ def test_what_is_stopped_stays_so(kind: RulingKind, by: Identity, status: Status
     """Nothing approves it again, and saying it twice writes nothing."""
     desk = Desk()
     desk.vet()
+    if kind is RulingKind.REVOKE:
+        desk.rule(RulingKind.APPROVE)
     stopped = ruled(desk.rule(kind, by=by))
     before = dict(desk.log.stored)
 
@@ -406,6 +408,41 @@ def test_what_is_stopped_stays_so(kind: RulingKind, by: Identity, status: Status
     assert isinstance(approved, Refused)
     assert (approved.why, approved.verdict) == (f"{why}: it never holds again, so ask for a new one", Verdict.DENIED)
     assert desk.log.stored == before
+
+
+def test_what_never_held_is_rejected_not_revoked() -> None:
+    """A revocation would deny files that nobody ever let in, also where the policy lets them in by itself."""
+    desk = Desk()
+    new = desk.rule(RulingKind.REVOKE)
+    desk.vet()
+    vetted = desk.rule(RulingKind.REVOKE)
+    own = ruling(desk.asked, desk.vet(), by=ALICE)
+    desk.log.append("log-decisions/decisions-2026-11", [ruling_draft(desk.asked, own)])
+    approved_by_who_asked = desk.rule(RulingKind.REVOKE)
+    before = dict(desk.log.stored)
+
+    me = desk.asked.id[:12]
+    why = (
+        "it never held, and a revocation would deny its files also where they pass by themselves: quarantine exception "
+        f"reject {me}"
+    )
+    for refused in (new, vetted, approved_by_who_asked):
+        assert isinstance(refused, Refused)
+        assert (refused.why, refused.verdict) == (why, Verdict.DENIED)
+    assert desk.log.stored == before
+    assert [word.kind for word in desk.state.cases[desk.asked.id].rulings] == [RulingKind.APPROVE]
+
+
+def test_what_held_once_can_be_revoked() -> None:
+    """Also where it has expired since."""
+    desk = Desk()
+    desk.vet()
+    desk.rule(RulingKind.APPROVE, expires_at=NOON + timedelta(days=1))
+
+    revoked = ruled(desk.rule(RulingKind.REVOKE, now=NOON + timedelta(days=2)))
+
+    assert isinstance(revoked.decision, Rejected)
+    assert revoked.decision.status is Status.REVOKED
 
 
 def test_what_holds_is_revoked_not_rejected() -> None:

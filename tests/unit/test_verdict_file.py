@@ -37,11 +37,11 @@ def _parsed(*items: dict[str, Any]) -> VerdictFile:
 
 
 def test_every_refused_package_is_found() -> None:
-    """The denied ones with their files and failed rules; the allowed aren't, and the undecided are counted."""
+    """The denied ones with their files and failed rules, the undecided with those that couldn't tell; the allowed aren't."""
     found = _parsed(
         item(reasons=[reason(), reason("minimum-age"), reason("yanked", "pass")]),
         item("flask", "3.0", verdict="allowed"),
-        item("torch", "2.0", verdict="undecided"),
+        item("torch", "2.0", verdict="undecided", reasons=[reason(outcome="unknown"), reason("yanked", "pass")]),
         conda_item(),
     )
 
@@ -57,18 +57,65 @@ def test_every_refused_package_is_found() -> None:
                 line=7,
             ),
             Refused(
+                asked=PythonAsked(name="torch", version=parse_version("2.0")),
+                upstream="pypi",
+                files=(
+                    ExceptionFile(
+                        ecosystem=Ecosystem.PYPI,
+                        upstream="pypi",
+                        name="torch",
+                        version="2.0",
+                        filename="torch-2.0-py3-none-any.whl",
+                        sha256="a" * 64,
+                        size=100,
+                    ),
+                ),
+                rules=frozenset({"vulnerability"}),
+                line=74,
+                undecided=True,
+            ),
+            Refused(
                 asked=CondaAsked(
                     name="openssl", version="3.0.1", build="h0_1", subdir="linux-64", channel="forge", kind=".conda"
                 ),
                 upstream="forge",
                 files=(OPENSSL,),
                 rules=frozenset({"vulnerability"}),
-                line=102,
+                line=109,
             ),
         ),
         left_out=(),
-        undecided=1,
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"artifacts": []}, "its files aren't known"),
+        ({"reasons": [reason(outcome="pass")]}, "no rule could be evaluated"),
+        ({"advisories": None}, "its advisories couldn't be read"),
+    ],
+)
+def test_what_evidence_would_tell_is_no_matter_for_an_exception(changed: dict[str, Any], why: str) -> None:
+    """An undecided item is left out by name where nobody has to answer for what isn't known."""
+    found = _parsed(item(verdict="undecided", **({"reasons": [reason(outcome="unknown")]} | changed)))
+
+    mend = "mend the evidence (quarantine doctor), and check again"
+    assert (found.refused, found.left_out) == (
+        (),
+        (LeftOut(label="numpy 1.26.4", why=f"it is undecided, and {why}: {mend}"),),
+    )
+
+
+def test_a_void_verdict_asks_for_nothing() -> None:
+    """Where a precondition wasn't met, no evidence of the check counts."""
+    one = item(verdict="undecided", reasons=[reason(outcome="unknown")])
+    data = encoded(document(one, preconditions=[reason("advisory-snapshot", "unknown")]))
+
+    found = parse_verdict("verdict.json", data)
+
+    why = "it is undecided, and a precondition of the check wasn't met: mend the evidence (quarantine doctor), and check again"
+    assert (found.refused, found.left_out) == ((), (LeftOut(label="numpy 1.26.4", why=why),))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ TIMES = struct.pack("<2HBL", 0x5455, 5, 1, 0)
     [
         (built([]), {}),
         (built([A]), {"a.py": b"print()"}),
+        # said twice, and the same
+        (built([Part(name=A.name, data=A.data, own_extra=LARGE_OWN)]), {"a.py": b"print()"}),
         (built([A, B]), {"a.py": b"print()", "b/c.py": b"x" * 1000}),
         (written(zipfile.ZIP_STORED), {"a/b.txt": b"hello" * 100, "c.txt": b""}),
         (written(zipfile.ZIP_DEFLATED), {"a/b.txt": b"hello" * 100, "c.txt": b""}),
@@ -225,8 +227,10 @@ def test_a_member_is_described() -> None:
             "its member 'a.py' has a second set of sizes that it doesn't need, or lacks one",
         ),
         (
-            built([Part(name=A.name, data=A.data, own_extra=LARGE_OWN)]),
-            "its member 'a.py' has a second set of sizes that it doesn't need",
+            built(
+                [Part(name=A.name, data=A.data, own_extra=struct.pack("<2H2Q", 1, 16, len(A.data) + 1, len(A.data)))]
+            ),
+            "its member 'a.py' has a second set of sizes, and it isn't the first",
         ),
         (with_zip64_end(where=0), "its second end record isn't where it must be"),
         (with_zip64_end(wrong=1), "its directory isn't where its end record says"),
