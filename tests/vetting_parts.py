@@ -178,6 +178,7 @@ class Desk:
     upstreams: Mapping[str, tuple[Release, ...]]
     channel: tuple[CondaPackage, ...] = ()
     policy: Policy = field(default_factory=policy)
+    policy_sha256: str = POLICY_SHA
     advisories: FakeAdvisories = field(default_factory=FakeAdvisories)
     index: Index | None = None
     source: FakeSource = field(default_factory=FakeSource)
@@ -223,7 +224,7 @@ class Desk:
                 log=self.log,
             ),
             policy=self.policy,
-            policy_sha256=POLICY_SHA,
+            policy_sha256=self.policy_sha256,
             targets=(LINUX,),
             advisory_max_age=timedelta(hours=48),
             now=self.now,

@@ -317,11 +317,8 @@ class Process:
     # --- the holding area ---------------------------------------------------------------------------------------------
 
     def _drop(self, state: State) -> None:
-        """Takes out of the holding area what is there for exceptions alone that are over.
-
-        Not while requests are lost: they may be for the same files.
-        """
-        if state.broken or not any(self._over(case) for case in self._cases(state)):
+        """Takes out of the holding area what is there for exceptions alone that are over."""
+        if not any(self._over(case) for case in self._cases(state)):
             return
         try:
             publisher = self._ports.publisher()
@@ -330,17 +327,21 @@ class Process:
                 return
             with self._ports.pages.lease(LEASE):
                 todo = self._droppable(self._read(), held)
-                done = drop_held(publisher, todo)
+                drop_held(publisher, todo)
         except QuarantineError as error:
             self._troubles.append(Trouble(exception="", text=f"the holding area isn't emptied: {error}"))
             return
-        for (case, files, why), changed in zip(todo, done, strict=True):
-            if changed.steps:
-                count = "1 file" if len(files) == 1 else f"{len(files)} files"
-                self._did(case, "dropped", f"{count} of the holding area, {why}")
+        for case, files, why in todo:
+            count = "1 file" if len(files) == 1 else f"{len(files)} files"
+            self._did(case, "dropped", f"{count} of the holding area, {why}")
 
     def _droppable(self, state: State, held: frozenset[str]) -> list[tuple[ExceptionCase, frozenset[str], str]]:
-        """The cases that are over, with those of their files that are held and that no other case is for, and why."""
+        """The cases that are over, with those of their files that are held and that no other case is for, and why.
+
+        None while requests are lost: they may be for the same files.
+        """
+        if state.broken:
+            return []
         over: list[tuple[ExceptionCase, frozenset[str], str]] = []
         wanted: set[str] = set()
         for case in state.cases.values():

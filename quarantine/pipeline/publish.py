@@ -340,13 +340,12 @@ def _places(cases: Iterable[ExceptionCase]) -> tuple[frozenset[str], frozenset[s
 # --- the holding area -------------------------------------------------------------------------------------------------
 
 
-def drop_held(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Collection[str], str]]) -> tuple[Changed, ...]:
-    """Takes files of exceptions out of the holding area, by their sha256 and each with why; what became of each.
+def drop_held(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Collection[str], str]]) -> None:
+    """Takes files of exceptions out of the holding area, by their sha256 and each with why.
 
-    The caller knows that nothing needs them any more. UpstreamError when the log or the store can't be changed; then run it
-    again.
+    The caller knows that nothing needs them any more. What the log says already isn't said again. UpstreamError when the log
+    or the store can't be changed; then run it again.
     """
-    steps: dict[str, list[PublicationKind]] = {case.id: [] for case, _, _ in cases}
     todo = [
         (
             case,
@@ -354,8 +353,16 @@ def drop_held(publisher: Publisher, cases: Sequence[tuple[ExceptionCase, Collect
         )
         for case, files, why in cases
     ]
-    _append(publisher, steps, todo)
+    steps: dict[str, list[PublicationKind]] = {case.id: [] for case, _ in todo}
+    _append(publisher, steps, [(case, step) for case, step in todo if not _is_said(case, step)])
     for sha256 in sorted({sha256 for _, step in todo for sha256 in step.files}):
         publisher.tell(f"taking {sha256[:12]} out of the holding area")
         publisher.store.remove(HELD, Digest.sha256(sha256))
-    return tuple(Changed(exception=case.id, steps=tuple(steps[case.id])) for case, _, _ in cases)
+
+
+def _is_said(case: ExceptionCase, step: Publication) -> bool:
+    """Whether the log has such a step for these files, and they weren't brought in again after it."""
+    last = case.last(step.kind)
+    if last is None or not frozenset(step.files) <= frozenset(last.files):
+        return False
+    return case.dossier is None or case.dossier.time <= last.time

@@ -125,6 +125,37 @@ def test_a_local_policy_has_no_say_in_upstreams(home: House) -> None:
     assert not [path for path in home.index.paths()[asked:] if "evil" in path]
 
 
+def test_doctor_says_how_a_policy_is_put_in_force(home: House) -> None:
+    """And goes on with everything else that can be told without one."""
+    home.settings = ["policy: central"]
+    home.settle()
+
+    ran = home.run("doctor")
+
+    lines = ran.out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("MISSING policy: "))
+    assert (ran.status, lines[at + 1].strip()) == (
+        3,
+        "-> quarantine allowlist publish --reason WHY, by a curator, whose folder of allowlists is then in force",
+    )
+    assert [name for name in ("configuration", "targets", "resolver", "store", "audit log", "identity") if f" {name}: " not in ran.out] == []
+
+
+def test_validate_says_that_a_local_folder_differs(home: House) -> None:
+    """What is looser in it has no effect, which nobody should find out by a denial; the two digests have names."""
+    published(home)
+    same = home.run("allowlist", "validate")
+    relax(home)
+    other = home.run("allowlist", "validate")
+
+    folder = home.folder / "allowlists"
+    assert f"local: {folder}, the same files\n" in same.out
+    beside = "what is stricter in it counts beside them, and what is looser has no effect"
+    assert f"local: {folder}, other files than those: {beside}\n" in other.out
+    digests = re.findall(r"^(?:in force: )?files: sha256 |^in force: files sha256 ", other.out, re.MULTILINE)
+    assert digests == ["files: sha256 ", "in force: files sha256 "]
+
+
 def test_no_local_folder_is_needed(home: House) -> None:
     """Then the published policy is all there is, and `validate` says so."""
     published(home)

@@ -58,7 +58,7 @@ class Office:
 
     def person(self, who: str) -> Identity:
         """Who they are in a record."""
-        return Identity(kind="oidc", id=f"id-{who}", name=who, issuer=self.issuer.issuer, verified=True)
+        return Identity(kind="oidc", id=f"id-{who}", name=who, issuer=self.issuer.issuer, claim="sub", verified=True)
 
     @property
     def log(self) -> LocalLog:
@@ -526,3 +526,19 @@ def test_nothing_from_outside_reaches_the_terminal(office: Office) -> None:
         assert ran.status == 0
         assert "##vso" not in ran.out
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", ran.out)
+
+
+def test_a_check_with_its_reports_in_files_says_what_to_do(office: Office) -> None:
+    """The verdict's headline and the next steps, which name the file that was really written, are told on standard error."""
+    _denied(office)
+    office.home.index.add("more", "1.0", upload_time=None)
+    ran = office.home.run("check", "requirements.txt", "--report", "json=out/of the way.json")
+    (office.home.folder / "out").mkdir()
+    kept = office.home.run("check", "requirements.txt", "--report", "json=out/of the way.json")
+
+    assert ran.status == 2
+    lines = kept.err.splitlines()
+    assert (kept.status, kept.out) == (1, "")
+    assert lines[0].startswith("DENIED requirements.txt ")
+    assert all(line.startswith("next: ") for line in lines[1:])
+    assert any("quarantine exception request lib==1.0 " in line for line in lines)

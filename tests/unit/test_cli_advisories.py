@@ -144,3 +144,16 @@ def test_help_has_examples(run: Run, command: list[str]) -> None:
     status, out, _ = run(*command, "--help")
 
     assert (status, f"quarantine advisories {command[0]}" in out.partition("Examples:")[2]) == (0, True)
+
+
+def test_sync_without_access_says_that_a_copy_will_do(run: Run) -> None:
+    """Exit 3, with the option that reads a copy of the source from somewhere else."""
+    with script_server() as server:
+        source = f"{server.origin}/all.zip"
+        server.script("/all.zip", Answer(status=403))
+        status, _, err = run("sync", "--from", source)
+
+    assert status == 3
+    assert err.splitlines()[-1] == (
+        "error: a copy of it can be read, too: quarantine advisories sync --from ZIP|FOLDER|URL"
+    )

@@ -5,13 +5,24 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from exception_records import DECISIONS as CURATORS
+from exception_records import PUBLISH, PUBLISHER, REQUESTS, dossier, entry_id, request, ruling, step, wheel
 from fakes_log import NOON, draft
 
 from quarantine.adapters.local_log import LocalLog
+from quarantine.audit.events import (
+    delivered_draft,
+    publication_draft,
+    request_drafts,
+    ruling_draft,
+    vetted_draft,
+)
 from quarantine.audit.record import Json, parse_entry
 from quarantine.cli.main import main
+from quarantine.exceptions import PublicationKind
 
 CHECKS, DECISIONS = "log-checks/ml-2026-11", "log-decisions/ml"
+ASKED = request(wheel("aaa", "1.0"), wheel())
 EVIL = "numpy\n##vso[task.complete]\x1b[2J\u202egpj"
 
 
@@ -77,6 +88,41 @@ def test_list_shows_what_is_asked_for(
     assert _run("list", *arguments) == 0
 
     assert capsys.readouterr() == ("".join(_ROWS[row] for row in rows), "" if rows else "no entries\n")
+
+
+def test_list_names_the_types_that_there_are(log: LocalLog, capsys: pytest.CaptureFixture[str]) -> None:
+    """A type that no entry has may be a slip: what could have been meant is said."""
+    log.append(REQUESTS, request_drafts(ASKED, ["01900000-0000-7000-8000-000000000001"]))
+
+    assert _run("list", "--type", "decision") == 0
+
+    assert capsys.readouterr().err == "no entries of type decision: there are exception.requested, verdict\n"
+
+
+def test_exceptions_are_listed_by_their_ids(log: LocalLog, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each entry says which exception it is about, of how many files, and what came of it; an id, or its beginning, finds them."""
+    found = dossier(ASKED, failures=["numpy 1.26.4 minimum-age"], unknowns=["numpy 1.26.4 licence", "a"])
+    word = ruling(ASKED, found)
+    end = step(ASKED, PublicationKind.UNLISTED, why="revoked")
+    log.append(REQUESTS, request_drafts(ASKED, [entry_id()]))
+    log.append(PUBLISH, [vetted_draft(ASKED, found, entry_id())])
+    log.append(CURATORS, [ruling_draft(ASKED, word)])
+    log.append(PUBLISH, [publication_draft(ASKED, end, PUBLISHER, entry_id())])
+    log.append(PUBLISH, [delivered_draft("key", ["team"], [], PUBLISHER, "demo", NOON, entry_id())])
+
+    assert _run("list", "--type", "exception", "--subject", ASKED.id[:8].upper()) == 0
+
+    time, me = "2026-11-23T12:00:00Z", f"{ASKED.id[:12]} {ASKED.files[0].purl} (2 files)"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{time}\t{CURATORS}\t0\texception.approved\tuntil 2026-12-23\t{me}\tbob",
+        f"{time}\t{PUBLISH}\t0\texception.vetted\t1 failing, 2 unknown\t{me}\tpipeline",
+        f"{time}\t{PUBLISH}\t1\texception.unlisted\trevoked\t{me}\tpipeline",
+        f"{time}\t{REQUESTS}\t0\texception.requested\t\t{me}\tann",
+    ]
+    assert _run("list", "--type", "exception.approved") == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert _run("list", "--type", "notification") == 0
+    assert "\tnotification\tto team\tkey\tpipeline\n" in capsys.readouterr().out
 
 
 def test_list_as_json_has_whole_entries(log: LocalLog, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """A run of the central pipeline: what it does in which order, what it leaves alone, and whom it tells."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,7 +14,7 @@ from fakes_log import MemoryLog
 from fakes_notify import FakeNotifier
 from fakes_store import MemoryStore
 from msgspec.structs import replace
-from vetting_parts import Desk, python
+from vetting_parts import Desk, policy, python
 
 from quarantine.audit.events import attached_draft, request_drafts, ruling_draft
 from quarantine.audit.record import Draft
@@ -84,6 +84,7 @@ class Mill:
         vet: bool = True,
         publish: bool = True,
         notify: bool = True,
+        elapsed: Callable[[], float] = lambda: 0.0,
     ) -> Done:
         """One run."""
         self.desk.now = at
@@ -111,7 +112,7 @@ class Mill:
             stream=PUBLISH,
             new_id=lambda: entry_id(at),
             plain=escape,
-            elapsed=lambda: 0.0,
+            elapsed=elapsed,
             tell=self.desk.told.append,
             only=frozenset() if only is None else frozenset({only.id}),
         )
@@ -612,17 +613,19 @@ def test_a_holding_area_that_cant_be_emptied_holds_up_nothing(mill: Mill, monkey
     mill.run()
     mill.rule(case, RulingKind.REJECT)
     with monkeypatch.context() as patched:
-        patched.setattr(mill.store, "digests", _fails)
+        patched.setattr(mill.store, "remove", _fails)
         failed = mill.run()
+        mill.run()
 
     later = mill.run()
 
     assert failed.troubles == (Trouble(exception="", text="the holding area isn't emptied: the store is away"),)
+    assert mill.log.writes.count("exception.dropped") == 1
     assert f"{case.id}:rejected" in {key.rpartition(":")[0] for key in mill.notifier.keys}
     assert later.steps == (step(case, "dropped", "core 1.0: 1 file of the holding area, rejected"),)
 
 
-def _fails(container: str) -> Iterator[Digest]:
+def _fails(container: str, digest: Digest) -> bool:
     raise UpstreamError("the store is away")
 
 
@@ -759,3 +762,53 @@ def test_what_is_said_of_a_run_names_what_it_is_about(mill: Mill) -> None:
     done = mill.run(notify=False)
 
     assert done.steps == (step(case, "vetted", "p0 1, p1 1, p2 1 and 2 more: nothing against it"),)
+
+
+# --- what must not wait -----------------------------------------------------------------------------------------------
+
+
+def test_what_ended_does_not_wait_for_what_is_new(mill: Mill) -> None:
+    """A file that was revoked is out of the mirror before anybody looks into another one."""
+    ended = mill.published(CORE)
+    mill.rule(ended, RulingKind.REVOKE)
+    mill.desk.upstreams = {"pypi": (CORE, OTHER)}
+    mill.desk.__post_init__()
+    new = mill.desk.ask(python(OTHER))
+    told: list[str] = []
+    mill.desk.told = told
+
+    done = mill.run()
+
+    assert [(one.exception, one.what) for one in done.steps] == [(ended.id, "unlisted"), (new.id, "vetted")]
+    assert not mill.listed()
+
+
+def test_what_takes_too_long_is_left_to_the_next_run(mill: Mill) -> None:
+    """A run has its time for vetting; what is left is counted, and vetted by the next."""
+    cases = [mill.desk.ask(python(release)) for release in (CORE, OTHER)]
+    hours = iter([0.0, 7200.0])
+
+    first = mill.run(elapsed=lambda: next(hours))
+    second = mill.run()
+
+    assert (first.postponed, second.postponed) == (1, 0)
+    assert {one.exception for one in (*first.steps, *second.steps) if one.what == "vetted"} == {
+        case.id for case in cases
+    }
+
+
+def test_a_deny_entry_reaches_what_is_published(mill: Mill) -> None:
+    """A policy that was tightened since is what a file is judged by: nobody can waive a deny entry."""
+    case = mill.published(CORE)
+    denied = "version: 1\ndeny: [{name: core, owner: sec, reason: backdoor, added: 2026-01-01}]\n"
+    mill.desk.policy, mill.desk.policy_sha256 = policy(entries=denied), "d" * 64
+
+    done = mill.run(NOON + DAY)
+
+    why = "what vetting found on 2026-11-24 is outside of what was waived: core 1.0 deny-entry"
+    assert done.steps == (
+        step(case, "vetted again", "core 1.0: no approval can waive core 1.0 deny-entry"),
+        step(case, "suspended", f"core 1.0: {why}"),
+        step(case, "unlisted", f"core 1.0: suspended: {why}"),
+    )
+    assert not mill.listed()

@@ -524,6 +524,17 @@ def test_a_flaw_that_no_version_fixes_can_be_tolerated(severity: str) -> None:
     assert judged("vulnerability", item(), stage=stage, findings=(flaw("CVE-1", severity),)).kind == "fail"
 
 
+def test_what_is_to_be_rated_is_told_beside_what_is_denied() -> None:
+    """Whoever answers for the rated flaw must name the others, too: none of them passes unseen."""
+    stage = _with_vulnerability("{threshold: {severity: high}, unknown_severity: review}")
+    findings = (flaw("CVE-1", "critical"), flaw("CVE-2", "unknown", fixed=""), flaw("CVE-3", "low"))
+
+    outcome = judged("vulnerability", item(), stage=stage, findings=findings)
+
+    assert (outcome.kind, dict(outcome.evidence)["ids"]) == ("fail", ("CVE-1", "CVE-2"))
+    assert "; and to be rated, CVE-2: expected none from high up" in outcome.message
+
+
 def test_the_evidence_of_a_flaw() -> None:
     """The outcome carries the identifiers and the versions that fix it, for machines."""
     findings = (flaw("PYSEC-1", fixed="2.0 3.0", aliases="CVE-1"), flaw("CVE-2", fixed="2.0"))

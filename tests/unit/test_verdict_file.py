@@ -71,7 +71,7 @@ def test_every_refused_package_is_found() -> None:
                     ),
                 ),
                 rules=frozenset({"vulnerability"}),
-                line=74,
+                line=75,
                 undecided=True,
             ),
             Refused(
