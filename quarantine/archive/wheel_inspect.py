@@ -342,12 +342,16 @@ def _contents(
         for key, names in (("top_level", list(tops)), ("beside", beside), ("pth", read), *schemes.items())
         if names
     }
-    said = f"it installs {len(tops)} names at the top level"
+    said = f"it installs {_some(len(tops), 'name')} at the top level"
     if pth:
-        said += f", {len(pth)} .pth files that Python reads whenever it starts"
+        said += f", {_some(len(pth), '.pth file')} that Python reads whenever it starts"
     if schemes["scripts"]:
-        said += f", {len(schemes['scripts'])} programs"
+        said += f", {_some(len(schemes['scripts']), 'program')}"
     return judged(CONTENTS, problems, said, **evidence)
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _without(filename: str, error: IntegrityError) -> str:

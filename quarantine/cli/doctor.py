@@ -88,7 +88,7 @@ def _examine(session: Session, *, offline: bool) -> Iterator[_Examined]:
     yield _ask(
         "advisories",
         lambda: _advisories(session),
-        "quarantine advisories sync",
+        _unless_unread(settings, "quarantine advisories sync"),
     )
     yield _ask(
         "store",
@@ -187,11 +187,14 @@ def _store_mend(settings: "Settings") -> str:
 
 
 def _log_mend(settings: "Settings") -> str:
-    """A log that may not be read is a matter of rights before it is one of tampering."""
-    verify = "run `quarantine audit verify` and look at what it names"
+    return _unless_unread(settings, "run `quarantine audit verify` and look at what it names")
+
+
+def _unless_unread(settings: "Settings", mend: str) -> str:
+    """The mend, but for what is in a store that may not be read: that is a matter of rights before it is one of anything else."""
     if settings.remote_store is None and settings.store.is_dir() and not _may_read(settings.store):
-        return _store_mend(settings)
-    return verify
+        return f"let whoever runs this read {settings.store}, as its own line says"
+    return mend
 
 
 def _may_read(folder: "Path") -> bool:

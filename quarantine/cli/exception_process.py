@@ -63,7 +63,9 @@ def publish(session: Session, ids: tuple[str, ...], form: str) -> int:
 @_REPORT
 @click.pass_obj
 def process(session: Session, form: str) -> int:
-    """Do all that is due: vet what is new, look again at what holds, end what ended, publish what is approved, tell people.
+    """Do all that is due: end what ended, publish what is approved, vet what is new, tell people.
+
+    What holds is looked at again when advisories or policy changed, and what nobody needs any more leaves the holding area.
 
     This is what a scheduled pipeline runs. One exception that fails holds up none of the others; the next run goes on where
     this one stopped. `notify:` in quarantine.yaml says who is told.
@@ -101,7 +103,8 @@ def _run(
     done = runner.run(vet=vet, publish=publish, notify=notify)
     session.write(_json(done) if form == "json" else _text(done))
     for trouble in done.troubles:
-        session.say(f"error: {escape(trouble.exception[:12])}: {escape(trouble.text)}")
+        about = f"{trouble.exception[:12]}: " if trouble.exception else ""
+        session.say(f"error: {escape(about + trouble.text)}")
     return 3 if done.troubles else 0
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from quarantine.exceptions import ExceptionFile
     from quarantine.model import Purl
+    from quarantine.pipeline.central import InForce
+    from quarantine.pipeline.evidence import Judge
     from quarantine.pipeline.request import Filing, Wish
     from quarantine.policy.load import Policy
     from quarantine.spec.verdict_file import VerdictFile
@@ -69,17 +71,19 @@ def request(
     Exit status: 0 asked for, 2 bad input, 3 the upstream or the log can't be reached; nothing was written.
     """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.pipeline.central import InForce  # noqa: PLC0415
     from quarantine.pipeline.request import draft_request, encode_request, file_request  # noqa: PLC0415
 
     if bool(packages) == (verdict is not None):
         raise UsageError("name packages, or a verdict that doesn't allow some (--from FILE): one of both")
     settings, environment = session.settings, session.environment
     # where the store can't be reached, the local folder is the only policy there is; whoever imports judges by theirs
-    policy = (
-        wiring.policy(settings, session.now)
+    in_force = (
+        InForce(policy=wiring.policy(settings, session.now))
         if out is not None
-        else wiring.policies(settings, environment, session.now).policy
+        else wiring.policies(settings, environment, session.now)
     )
+    policy = in_force.policy
     if out is not None:
         _check_out(out)
     read = None if verdict is None else _read_verdict(verdict)
@@ -87,7 +91,9 @@ def request(
     whose = wiring.proven(settings, environment, policy, session.now, session.tell).project
     wish = _wish(session, policy, project or whose, chosen, reason, expires)
     files = (
-        _named(session, policy, packages, offline=offline) if read is None else _judged(session, policy, read, offline)
+        _named(session, in_force, chosen, packages, offline=offline)
+        if read is None
+        else _judged(session, policy, read, offline)
     )
     if out is not None:
         drafted = draft_request(
@@ -195,10 +201,11 @@ def _wish(session: Session, policy: "Policy", project: str, stage: str, reason: 
 
 
 def _named(
-    session: Session, policy: "Policy", packages: tuple[str, ...], *, offline: bool
+    session: Session, in_force: "InForce", stage: str, packages: tuple[str, ...], *, offline: bool
 ) -> "tuple[ExceptionFile, ...]":
+    """The files of packages that are named; that nothing refuses one of them is told."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
-    from quarantine.pipeline.request_files import files_of  # noqa: PLC0415
+    from quarantine.pipeline.request_files import files_of, passing_alone  # noqa: PLC0415
     from quarantine.spec.asked import parse_asked  # noqa: PLC0415
 
     asked, problems = [], []
@@ -209,8 +216,37 @@ def _named(
             problems.append(str(error))
     if problems:
         raise UsageError("\n".join(problems))
-    owners = wiring.owners(session.settings, policy, session.environment, session.now, session.tell, offline=offline)
-    return files_of(asked, owners)
+    owners = wiring.owners(
+        session.settings, in_force.policy, session.environment, session.now, session.tell, offline=offline
+    )
+    files = files_of(asked, owners)
+    passing = passing_alone(files, owners, lambda: _judge(session, in_force, stage))
+    if passing:
+        without = "a check lets it in" if len(passing) == 1 else "a check lets them in"
+        session.say(
+            f"warning: nothing in {escape(stage)} refuses {escape(', '.join(passing))}: {without} without an exception"
+        )
+    return files
+
+
+def _judge(session: Session, in_force: "InForce", stage: str) -> "Judge":
+    """What judges by the stage, without exceptions. UpstreamError where the advisories can't be read."""
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.pipeline.evidence import Judge  # noqa: PLC0415
+    from quarantine.policy.rules import preconditions  # noqa: PLC0415
+
+    settings, now = session.settings, session.now
+    advisories = wiring.advisory_service(settings, session.environment, now)
+    snapshot = advisories.snapshot()
+    return Judge(
+        stage=in_force.policy.stage(stage),
+        preconditions=preconditions(snapshot, None, settings.advisory_max_age, now),
+        snapshot=snapshot,
+        advisories=advisories,
+        now=now,
+        tell=session.tell,
+        local=None if in_force.local is None or stage not in in_force.local.stages else in_force.local.stage(stage),
+    )
 
 
 def _read_verdict(verdict: Path) -> "VerdictFile":

@@ -117,13 +117,13 @@ def revoke(session: Session, ids: tuple[str, ...], reason: str) -> int:
     """End exceptions for good: from now on no check lets their files pass. The next run of `process` unlists them.
 
     Their files are denied in that project and stage from then on, also where the policy would let them in by itself; a new
-    exception for them is what ends that. One that nobody approved is rejected instead.
+    exception for them is what ends that. One that never held is rejected instead.
 
     \b
     Examples:
       quarantine exception revoke 3f2a1b4c5d6e --reason "its maintainer's account was taken over"
 
-    Exit status: 0 revoked, 1 refused (it was never approved), 2 usage, 3 the log can't be reached.
+    Exit status: 0 revoked, 1 refused (it never held), 2 usage, 3 the log can't be reached.
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 

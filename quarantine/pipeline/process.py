@@ -468,7 +468,11 @@ def _what(case: ExceptionCase) -> str:
 
 def _found(summary: DossierSummary) -> str:
     """What vetting came to, in one line."""
-    if summary.final:
-        return f"no approval can waive {', '.join(summary.final[:5])}"
-    counts = f"{len(summary.failures)} failures, {len(summary.unknowns)} unknown"
+    final = tuple(key for key in summary.final if not key.endswith(" source"))
+    if summary.final and not final:
+        return "needs a wheel, which a curator builds of its source: quarantine exception attach-wheel"
+    if final:
+        return f"no approval can waive {', '.join(final[:5])}"
+    failures = "1 failure" if len(summary.failures) == 1 else f"{len(summary.failures)} failures"
+    counts = f"{failures}, {len(summary.unknowns)} unknown"
     return "nothing against it" if not summary.waivable else counts

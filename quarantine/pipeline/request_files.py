@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from quarantine.errors import UsageError
+from quarantine.errors import QuarantineError, UsageError
 from quarantine.exceptions import ExceptionFile
 from quarantine.model import (
     Artifact,
@@ -16,17 +16,20 @@ from quarantine.model import (
     Digest,
     Ecosystem,
     IndexPage,
+    Item,
     Target,
+    Verdict,
     parse_name,
     parse_version,
 )
+from quarantine.pipeline.evidence import Judge
 from quarantine.policy.case import listing
 from quarantine.policy.waivers import FINAL
 from quarantine.ports import CondaCandidates, CondaListing, CondaSolver, Index, Tell
 from quarantine.spec.asked import CondaAsked, PythonAsked
 from quarantine.spec.verdict_file import LeftOut, Refused, checked
 
-__all__ = ["Owners", "can_be_asked", "files_of", "held_to_owners"]
+__all__ = ["Owners", "can_be_asked", "files_of", "held_to_owners", "passing_alone"]
 
 # a new exception for a file is what ends that an older one was revoked
 _NEVER_WAIVED = FINAL - {"exception"}
@@ -109,6 +112,50 @@ def held_to_owners(
         except ValueError as error:
             problems.append((place, str(error)))
     return tuple(sorted(set(found))), tuple(problems)
+
+
+def passing_alone(files: Collection[ExceptionFile], owners: Owners, judge: Callable[[], Judge]) -> tuple[str, ...]:
+    """The Python distributions among them, by name and version, that the rules let in without an exception.
+
+    By what is known before anything is fetched: where that can't be had, nothing is said to pass.
+    """
+    packages: dict[tuple[str, str], list[ExceptionFile]] = {}
+    for file in files:
+        if file.ecosystem is Ecosystem.PYPI and not file.is_source:
+            packages.setdefault((file.name, file.version), []).append(file)
+    if not packages:
+        return ()
+    try:
+        pages = owners.index.pages({parse_name(name) for name, _ in packages}, owners.tell)
+        items = [
+            _item(some, page, owners.targets)
+            for (name, _), some in packages.items()
+            if (page := pages.get(parse_name(name))) is not None
+        ]
+        judging = judge()
+        return tuple(
+            f"{judged.item.name} {judged.item.version}"
+            for judged in judging.judge(items)
+            if judged.verdict is Verdict.ALLOWED and not judging.void
+        )
+    except QuarantineError:
+        return ()  # it is asked for all the same, and vetting says what it comes to
+
+
+def _item(files: Sequence[ExceptionFile], page: IndexPage, targets: Sequence[Target]) -> Item:
+    """The files of one version, as a check would find them on their owner's page."""
+    version = parse_version(files[0].version)
+    digests = {file.digest for file in files}
+    wheels = tuple(artifact for artifact in page.of_version(version) if artifact.digest in digests)
+    fitting = tuple(target for target in targets if any(wheel.fits(target) for wheel in wheels))
+    return Item(
+        name=files[0].name,
+        version=version,
+        upstream=page.upstream,
+        status=page.status,
+        artifacts=wheels,
+        targets=fitting or tuple(targets),
+    )
 
 
 # --- Python distributions ---------------------------------------------------------------------------------------------

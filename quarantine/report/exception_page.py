@@ -318,14 +318,15 @@ def _files(case: ExceptionCase) -> Iterator[Line]:
     stands_for = {attached.file.sha256: attached for attached in case.attached}
     for file in case.files:
         attached = stands_for.get(file.sha256)
-        extra = "" if attached is None else f", attached by {_who(attached.by)} for the source sha256:{attached.source}"
-        source = " (source: nobody may install it as it is)" if file.is_source else ""
         size = "" if file.size is None else f", {file.size:,} bytes"
-        yield Line(
-            escape(file.label),
-            f"{escape(_path(file))} from {escape(file.upstream)}{size}{source}{extra}",
-            str(file.digest),
+        source = " (source: nobody may install it as it is)" if file.is_source else ""
+        owner = escape(file.upstream)
+        origin = (
+            f"from {owner}"
+            if attached is None
+            else f"built from the source that {owner} lists (sha256:{attached.source}), attached by {_who(attached.by)}"
         )
+        yield Line(escape(file.label), f"{escape(_path(file))} {origin}{size}{source}", str(file.digest))
 
 
 def _path(file: ExceptionFile) -> str:

@@ -138,7 +138,11 @@ def test_doctor_says_how_a_policy_is_put_in_force(home: House) -> None:
         3,
         "-> quarantine allowlist publish --reason WHY, by a curator, whose folder of allowlists is then in force",
     )
-    assert [name for name in ("configuration", "targets", "resolver", "store", "audit log", "identity") if f" {name}: " not in ran.out] == []
+    assert [
+        name
+        for name in ("configuration", "targets", "resolver", "store", "audit log", "identity")
+        if f" {name}: " not in ran.out
+    ] == []
 
 
 def test_validate_says_that_a_local_folder_differs(home: House) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -491,13 +491,22 @@ def test_a_person_at_a_terminal_is_asked(
         with chdir(office.home.folder), redirect_stdout(out), redirect_stderr(screen):
             argv = ["exception", "approve", whole, "--reason", "fine"]
             ended = main(argv, now=NOW, environ={**office.home.variables, "NO_COLOR": "1"})
-    shown = os.read(master, 65536).decode()
+    shown = _all_of(master)
     os.close(master)
 
     assert ended == status
     assert f"{whole[:12]}: an approval would waive {AGE}" in shown
     assert said in shown
     assert len(office.cases[whole].rulings) == (1 if status == 0 else 0)
+
+
+def _all_of(master: int) -> str:
+    """What a terminal that was left shows: it comes in pieces, and ends in an error (Linux) or in nothing."""
+    shown = b""
+    with suppress(OSError):
+        while piece := os.read(master, 65536):
+            shown += piece
+    return shown.decode()
 
 
 def test_the_embedded_default_needs_another_user(home: House) -> None:
@@ -530,15 +539,47 @@ def test_nothing_from_outside_reaches_the_terminal(office: Office) -> None:
 
 def test_a_check_with_its_reports_in_files_says_what_to_do(office: Office) -> None:
     """The verdict's headline and the next steps, which name the file that was really written, are told on standard error."""
-    _denied(office)
-    office.home.index.add("more", "1.0", upload_time=None)
-    ran = office.home.run("check", "requirements.txt", "--report", "json=out/of the way.json")
+    office.home.index.add("young", "1.0", upload_time="2026-11-22T00:00:00Z")
+    office.home.write("requirements.txt", "young==1.0\nlib==1.0\n")
     (office.home.folder / "out").mkdir()
-    kept = office.home.run("check", "requirements.txt", "--report", "json=out/of the way.json")
 
-    assert ran.status == 2
+    kept = office.home.run("check", "requirements.txt", "--report", "json=out/of it.json")
+
     lines = kept.err.splitlines()
     assert (kept.status, kept.out) == (1, "")
     assert lines[0].startswith("DENIED requirements.txt ")
     assert all(line.startswith("next: ") for line in lines[1:])
-    assert any("quarantine exception request lib==1.0 " in line for line in lines)
+    assert (
+        "next: or file an exception for its 2 refused packages: quarantine exception request --from 'out/of it.json' "
+        "--reason 'why the project needs it' --project demo"
+    ) in lines
+    asked = office.run("ann", "request", "--from", "out/of it.json", "--reason", "the model needs it")
+    assert asked.out.endswith("requested: lib 1.0, young 1.0 (2 files), project demo, stage development\n"), asked.err
+
+
+def test_asking_for_what_nothing_refuses_is_told(office: Office) -> None:
+    """It is asked for all the same; where advisories are missing, nothing is said to pass."""
+    passing = office.run("ann", "request", "lib==2.0", "lib==1.0", "--reason", "the model needs it")
+    (office.home.folder / ".quarantine" / "advisories.sqlite").unlink()
+    unknown = office.run("ann", "request", "lib==2.0", "--reason", "the model needs it")
+
+    warning = "warning: nothing in development refuses lib 2.0: a check lets it in without an exception\n"
+    assert (passing.status, passing.err.count(warning)) == (0, 1), passing.err
+    assert (unknown.status, "warning" in unknown.err) == (0, False), unknown.err
+
+
+def test_what_nobody_could_rate_is_asked_for_from_the_verdict(office: Office) -> None:
+    """An undecided package is named in the next step of the check, and the request holds it."""
+    unrated = before("PYSEC-2024-9", "core", "2.0")
+    office.home.index.add("core", "1.0")
+    office.home.advise(unrated)
+    policy = office.home.folder / "allowlists" / "policy.yaml"
+    policy.write_text(policy.read_text().replace("unknown_severity: deny", "unknown_severity: review"))
+    office.home.write("core.txt", "core==1.0\n")
+
+    checked = office.home.run("check", "core.txt", "--report", "text", "--report", "json=core.json")
+    asked = office.run("ann", "request", "--from", "core.json", "--reason", "the model needs it")
+
+    assert checked.status == 3, checked.out
+    assert "next: or file an exception, for a person to decide: quarantine exception request core==1.0 " in checked.out
+    assert asked.out.endswith(" requested: core 1.0 (1 file), project demo, stage development\n"), asked.err

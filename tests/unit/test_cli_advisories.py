@@ -148,7 +148,7 @@ def test_help_has_examples(run: Run, command: list[str]) -> None:
 
 def test_sync_without_access_says_that_a_copy_will_do(run: Run) -> None:
     """Exit 3, with the option that reads a copy of the source from somewhere else."""
-    with script_server() as server:
+    with WebServer() as server:
         source = f"{server.origin}/all.zip"
         server.script("/all.zip", Answer(status=403))
         status, _, err = run("sync", "--from", source)

@@ -85,7 +85,7 @@ def test_a_plain_wheel_passes() -> None:
         ("archive", OutcomeKind.PASS, "a plain zip file of 4 members"),
         ("metadata", OutcomeKind.PASS, f"file name, {INFO}, METADATA and WHEEL agree"),
         ("record", OutcomeKind.PASS, "RECORD lists all 4 files with their digests"),
-        ("contents", OutcomeKind.PASS, "it installs 1 names at the top level"),
+        ("contents", OutcomeKind.PASS, "it installs 1 name at the top level"),
         ("pickle", OutcomeKind.PASS, "it has no pickles"),
     ]
     assert (found.metadata, found.requires, found.licences) == (METADATA, ("lib<2",), Licences(expression="MIT"))
@@ -254,7 +254,7 @@ def test_what_a_wheel_installs_is_noted() -> None:
         )
     )
 
-    assert said(found, "contents") == (OutcomeKind.PASS, "it installs 3 names at the top level, 1 programs")
+    assert said(found, "contents") == (OutcomeKind.PASS, "it installs 3 names at the top level, 1 program")
     assert evidence(found, "contents") == {
         "top_level": ("app.py", "numpy", "more"),
         "beside": ("numpy", "more"),

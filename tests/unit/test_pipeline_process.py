@@ -210,7 +210,7 @@ def test_a_run_does_all_that_is_due_in_order(mill: Mill) -> None:
         steps=(
             step(ended, "unlisted", f"other 2.0: revoked: {why}"),
             step(approved, "published", "core 1.0: until 2026-12-23"),
-            step(new, "vetted", "new 1.0: 1 failures, 0 unknown"),
+            step(new, "vetted", "new 1.0: 1 failure, 0 unknown"),
         ),
         troubles=(),
         waiting=1,
@@ -446,7 +446,7 @@ def test_a_later_flaw_suspends_and_is_told(mill: Mill) -> None:
 
     why = "what vetting found on 2026-11-24 is outside of what was waived: core 1.0 vulnerability:CVE-1"
     assert suspended.steps == (
-        step(case, "vetted again", "core 1.0: 1 failures, 0 unknown"),
+        step(case, "vetted again", "core 1.0: 1 failure, 0 unknown"),
         step(case, "suspended", f"core 1.0: {why}"),
         step(case, "unlisted", f"core 1.0: suspended: {why}"),
     )
