@@ -6,7 +6,7 @@
 
 A request that couldn't be written travels as a file (`quarantine/exception-request/1`). Whoever imports it is the one whose
 identity is verified, so they are its requester. The name in the file is a claim that nobody verified: it is recorded as
-somebody who asks for the same, which neither gives that person a right nor takes one away.
+somebody who asks for the same, which neither gives that person a right nor takes one away, since nobody verified it.
 """
 
 from collections.abc import Callable

@@ -279,6 +279,11 @@ def _approving(
 
     if not may_rule(case, by.key):
         return refused(f"{by} asked for it, and whoever asks never approves: somebody else must")
+    if any(joined.by.key == by.key for joined in case.joined if joined.by.verified or request.local):
+        return refused(
+            f"{by} asked for it, too, and whoever asks never approves: somebody else must (if you never did, see who wrote it: "
+            f"quarantine audit list --subject {case.id[:12]})"
+        )
     if not is_known(by, request.policy, local=request.local):
         return refused(
             f"{by} may not decide here: only an identity that was verified, and that the policy knows, may (`identity` in "

@@ -88,8 +88,8 @@ def is_known(by: Identity, policy: Policy, *, local: bool) -> bool:
 def may_rule(case: ExceptionCase, by: tuple[str, str]) -> bool:
     """Whether somebody, by the key of their identity, may approve: whoever asked may not.
 
-    Who joined a request took nobody else's part in it, and that somebody joined is only what somebody wrote: it takes away
-    nobody's right.
+    That somebody joined is only what somebody wrote, who needs no right but to ask: it makes no approval void. Whoever did
+    join is turned away by the command.
     """
     return case.request is None or by != case.request.requester.key
 

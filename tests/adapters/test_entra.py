@@ -82,7 +82,14 @@ def test_person_is_known_by_object_id(server: IssuerServer, tmp_path: Path) -> N
     asked: list[tuple[str, str]] = []
     told: list[str] = []
     who = identities(server, server.sign(claims(server)), tmp_path, asked)
-    ada = Identity(kind="entra", id=OID, name="ada@example.org", issuer=f"{server.origin}/{TENANT}/v2.0", verified=True)
+    ada = Identity(
+        kind="entra",
+        id=OID,
+        name="ada@example.org",
+        issuer=f"{server.origin}/{TENANT}/v2.0",
+        claim="oid",
+        verified=True,
+    )
     assert (who.who(told.append), who.who(told.append)) == (ada, ada)
     assert asked == [(f"{AUDIENCE}/.default", server.origin)]
     assert told == ["asking Microsoft Entra who this is", "asking 127.0.0.1 for its keys"]
@@ -93,7 +100,7 @@ def test_tokens_of_version_1_are_verified_with_the_login_hosts_keys(server: Issu
     token = server.sign(claims(server, iss=OLD, preferred_username=None, upn="ada@old.example", ver="1.0"))
     found = identities(server, token, tmp_path).who(quiet)
     issuer = f"{server.origin}/{TENANT}/v2.0"
-    assert found == Identity(kind="entra", id=OID, name="ada@old.example", issuer=issuer, verified=True)
+    assert found == Identity(kind="entra", id=OID, name="ada@old.example", issuer=issuer, claim="oid", verified=True)
     assert server.paths() == [f"/{TENANT}{DOCUMENT}", "/keys"]
 
 

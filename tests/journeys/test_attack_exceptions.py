@@ -189,7 +189,8 @@ def test_one_person_under_two_names_is_one(firm: Firm, joins: bool) -> None:
     ran = firm.home.run("exception", "approve", id_, "--reason", "I am the boss", "--waive", "all")
 
     assert ran.status == 1
-    assert ran.err.startswith(f"refused: {id_[:12]}: boss (oidc) asked for it, and whoever asks never approves")
+    said = "asked for it, too, and" if joins else "asked for it, and"
+    assert ran.err.startswith(f"refused: {id_[:12]}: boss (oidc of 127.0.0.1) {said} whoever asks never approves")
     assert firm.standing(id_) == ("vetted", 0)
 
 

@@ -44,6 +44,7 @@ def test_vet_and_publish_are_about_what_is_named(home: House, two: tuple[LetIn, 
             "steps": [{"exception": other, "what": "vetted", "text": "other 2.0: nothing against it"}],
             "troubles": [],
             "waiting": 2,
+            "postponed": 0,
         },
     )
     assert (published.status, published.out.splitlines()[0]) == (0, "nothing was due")

@@ -248,14 +248,15 @@ def test_reject_renew_and_revoke(office: Office) -> None:
 
 
 def test_whoever_asks_for_the_same_joins(office: Office) -> None:
-    """Which takes away nobody's right to decide on it; asking twice writes nothing."""
+    """Whoever did approves it as little as who asked first; asking twice writes nothing."""
     whole = _ask(office)
     joined = office.run("bob", "request", "pkg:pypi/lib@1.0", "--reason", "so does ours")
     before_ = office.written()
     again = office.run("bob", "request", "lib==1.0", "--reason", "once more")
     after = office.written()
     office.vet(whole)
-    approved = office.run("bob", "approve", whole, "--reason", "fine")
+    refused = office.run("bob", "approve", whole, "--reason", "fine")
+    approved = office.run("carol", "approve", whole, "--reason", "fine")
 
     me = whole[:12]
     assert joined.out == f"exception {me} joined: lib 1.0 (1 file), project demo, stage development\n"
@@ -264,6 +265,8 @@ def test_whoever_asks_for_the_same_joins(office: Office) -> None:
         f"exception {me} is there already: lib 1.0 (1 file), project demo, stage development\n",
     )
     assert after == before_
+    assert refused.status == 1
+    assert "asked for it, too, and whoever asks never approves" in refused.err
     assert approved.status == 0, approved.err
     assert len(office.cases) == 1
 
