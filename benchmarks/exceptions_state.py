@@ -3,7 +3,7 @@
     python benchmarks/exceptions_state.py [--exceptions 10000] [--rounds 7]
 
 The log is written as the process writes it: a request, a dossier, an approval and two steps of the publisher for each. The
-page of the folded state is kept once, as the publisher does, and some entries come after it. Every round is a process of
+pages of the folded state are kept once, as publisher and curators do, and some entries come after them. Every round is a process of
 its own; what counts is the time from opening the store until it is known what holds for one project and stage. Exits 1 when
 the median is over the target.
 """
@@ -38,7 +38,7 @@ from quarantine.exceptions import (
     RulingKind,
 )
 from quarantine.model import Ecosystem
-from quarantine.pipeline.state import keep_state, read_state
+from quarantine.pipeline.state import keep_decisions, keep_state, read_state
 from quarantine.policy.decide import grants
 from quarantine.policy.load import load
 
@@ -72,11 +72,12 @@ def main() -> int:
 
 
 def write(store: Path, count: int) -> None:
-    """A log of so many published exceptions, a page of its state, and one more exception after that."""
+    """A log of so many published exceptions, the pages of its state, and one more exception after that."""
     log = LocalLog(store / "log")
     for start in range(0, count, BATCH):
         append(log, range(start, min(start + BATCH, count)))
     keep_state(log, LocalStore(store))
+    keep_decisions(log, LocalStore(store))
     append(log, range(count, count + 1))
 
 
@@ -129,6 +130,8 @@ def entries(number: int) -> Iterator[tuple[str, Draft]]:
         dossier=dossier.sha256,
         expires_at=NOW + timedelta(days=30),
         waives=waived,
+        project=request.project,
+        stage=request.stage,
     )
     yield DECISIONS, ruling_draft(request, ruling)
     for kind in (PublicationKind.PUBLISHING, PublicationKind.PUBLISHED):

@@ -51,7 +51,7 @@ def main() -> int:
             log=mirror.log,
             store=mirror.store,
             pages=mirror.pages,
-            policy=mirror.policy,
+            policy=lambda _state, _now: mirror.policy,
             project="demo",
             stage="production",
             local=True,

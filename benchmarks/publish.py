@@ -85,7 +85,6 @@ def filled(folder: Path, count: int) -> Publisher:
     for number, name in enumerate(names):
         file = SimpleFile(
             filename=f"{name.replace('-', '_')}-1.0-py3-none-any.whl",
-            version="1.0",
             sha256=hashlib.sha256(str(number).encode()).hexdigest(),
             size=1000,
             upload_time=NOW,

@@ -350,13 +350,17 @@ class ArtifactStore(Protocol):
     """Bytes by their sha256, in containers. What is stored is never changed."""
 
     def put(self, container: str, data: bytes) -> Digest:
-        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be."""
+        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be.
+
+        IntegrityError when other bytes have taken their name; those stay as they are.
+        """
         ...
 
     def put_file(self, container: str, digest: Digest, size: int, file: BinaryIO) -> bool:
         """Stores `size` bytes from where the file stands, durably; False where they are there already.
 
-        They are held to length and digest while they are read: IntegrityError, and nothing stored. UpstreamError.
+        They are held to length and digest while they are read: IntegrityError, and nothing stored. What is there already
+        is held to the digest, too: IntegrityError, and it stays as it is. UpstreamError.
         """
         ...
 
@@ -391,7 +395,8 @@ class Page(msgspec.Struct, frozen=True):
 class PageStore(Protocol):
     """Named pages, which are replaced whole, by whoever saw what is there.
 
-    A name is a path of segments of letters, digits, `.`, `_` and `-`, such as `simple/numpy/index.json`.
+    A name is a path of segments of letters, digits, `.`, `_` and `-`, such as `simple/numpy/index.json`. What is named
+    `decisions/...` lies apart, where only curators write: it is listed by prefixes that begin so, and by no other.
     """
 
     def page(self, name: str) -> Page | None:

@@ -89,6 +89,8 @@ def approval(by: Identity = BOB, kind: RulingKind = RulingKind.APPROVE, **more: 
         "dossier": "d" * 64,
         "expires_at": NOW + timedelta(days=10),
         "waives": (FLAW,),
+        "project": "demo",
+        "stage": "development",
     }
     return Ruling(**{**given, **more})  # type: ignore[arg-type]  # spelled out by the callers
 

@@ -135,6 +135,8 @@ def ruling(
         dossier=None if found is None else found.sha256,
         expires_at=time + timedelta(days=30) if expires_at is None else expires_at,
         waives=tuple(waives),
+        project=asked.project,
+        stage=asked.stage,
     )
 
 

@@ -120,6 +120,8 @@ def _ruling(kind: RulingKind, request: ExceptionRequest, summary: DossierSummary
         dossier=summary.sha256 if kind in (RulingKind.APPROVE, RulingKind.RENEW) else None,
         waives=tuple(sorted(summary.waivable)),
         expires_at=NOON + timedelta(days=30),
+        project=request.project,
+        stage=request.stage,
     )
     return replace(usual, **more)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from quarantine.errors import ConflictError, UpstreamError
-from quarantine.io.stored import checked, digest_hex, measured, page_parts, parse_container
+from quarantine.io.stored import checked, digest_hex, measured, page_folder, page_parts, parse_container
 from quarantine.model import Digest
 from quarantine.ports import Page
 
@@ -34,16 +34,21 @@ class MemoryStore:
         parse_container(container)
         digest_hex(digest)
         if (container, digest) in self.stored:
-            return False
+            return self._added_by_others(container, digest)
         try:
             data = b"".join(measured(file, digest, size, f"what was to be stored as {container}/{digest}"))
         except OSError as error:
             raise UpstreamError(f"{container}/{digest} can't be written: {error}") from error
         with self._lock:
             if (container, digest) in self.stored:
-                return False
+                return self._added_by_others(container, digest)
             self.stored[container, digest] = data
         return True
+
+    def _added_by_others(self, container: str, digest: Digest) -> Literal[False]:
+        for _ in self.read(container, digest):
+            pass
+        return False
 
     def get(self, container: str, digest: Digest) -> bytes:
         return b"".join(self.read(container, digest))
@@ -96,4 +101,5 @@ class MemoryStore:
             lock.release()
 
     def names(self, prefix: str) -> Iterator[str]:
-        yield from [name for name in self.pages if name.startswith(prefix)]
+        folder = page_folder(prefix)
+        yield from [name for name in self.pages if name.startswith(prefix) and page_folder(name) == folder]

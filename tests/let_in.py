@@ -169,6 +169,8 @@ class LetIn:
             expires_at=until if approving else None,
             waives=(waives or (() if dossier is None else (*dossier.failures, *dossier.unknowns))) if approving else (),
             binding=self.case.binding,
+            project=self.request.project,
+            stage=self.request.stage,
         )
         self._append(f"log-decisions/decisions-{self.at:%Y-%m}", ruling_draft(self.request, ruling))
         return ruling

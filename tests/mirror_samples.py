@@ -218,6 +218,8 @@ class Mirror:
             files=() if dossier is None else dossier.files,
             dossier=None if dossier is None else dossier.sha256,
             expires_at=expires_at,
+            project=request.project,
+            stage=request.stage,
         )
         self.log.append(f"{DECISIONS}/decisions-{now:%Y-%m}", [ruling_draft(request, ruling)])
 

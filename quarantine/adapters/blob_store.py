@@ -2,6 +2,7 @@
 
     evidence/sha256/<hex>                bytes, named by their sha256, made once (If-None-Match: *)
     pages/simple/numpy/index.json        a page, replaced whole while its ETag is the one that was read (If-Match)
+    decisions/decisions/NAME             a page of curators, in a container that only they write
 
 Every write carries a name of its own in the blob's metadata. When an answer is lost, that name says whether the write
 was done. Nothing is readable under a digest before its bytes were held to it.
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from io import BytesIO
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from quarantine.errors import ConflictError, UpstreamError
 from quarantine.io.azure import (
@@ -30,7 +31,7 @@ from quarantine.io.azure import (
     status_of,
     translated,
 )
-from quarantine.io.stored import checked, digest_hex, measured, page_parts, parse_container
+from quarantine.io.stored import checked, digest_hex, measured, page_folder, page_parts, parse_container
 from quarantine.model import Digest
 from quarantine.ports import Page
 
@@ -45,9 +46,9 @@ BLOCK_BYTES = 8 * 1024 * 1024
 PATIENCE_SECONDS = 60.0
 LEASE_SECONDS = 60
 """The longest that a lease of a process that was killed keeps others waiting; renewed three times as often."""
-_PAGES, _LEASES = "pages", "leases"
+_LEASES = "leases"
 _BYTES = "application/octet-stream"
-_OWN = ("evidence", "files", "pages", "log-checks")
+_OWN = ("evidence", "verdicts", "files", "pages", "decisions", "log-checks")
 _NOT_THERE = frozenset({"BlobNotFound", "ContainerNotFound", "ResourceNotFound"})
 # UnauthorizedBlobOverwrite: who may only add blobs named one that is there
 _LOST = frozenset(
@@ -90,7 +91,7 @@ class BlobStore:
     # --- bytes by their digest ----------------------------------------------------------------------------------------
 
     def put(self, container: str, data: bytes) -> Digest:
-        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be."""
+        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be, IntegrityError."""
         digest = Digest.sha256(sha256(data).hexdigest())
         self.put_file(container, digest, len(data), BytesIO(data))
         return digest
@@ -98,12 +99,12 @@ class BlobStore:
     def put_file(self, container: str, digest: Digest, size: int, file: BinaryIO) -> bool:
         """Stores `size` bytes from where the file stands, durably; False where they are there already.
 
-        They are held to length and digest while they are read: IntegrityError, and nothing stored. Of several writers
-        of the same bytes one gets True. UpstreamError.
+        They are held to length and digest while they are read: IntegrityError, and nothing stored; the same where
+        others are there. Of several writers of the same bytes one gets True. UpstreamError.
         """
         name = _name(digest)
         if self.size(container, digest) is not None:
-            return False
+            return self._added_by_others(container, digest)
         try:
             chunks = measured(file, digest, size, f"what was to be stored as {container}/{digest}")
             if size <= self._max_single_put:
@@ -115,7 +116,7 @@ class BlobStore:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UpstreamError(f"what was to be stored as {container}/{digest} can't be read: {reason}") from error
-        return tag is not None
+        return True if tag is not None else self._added_by_others(container, digest)
 
     def get(self, container: str, digest: Digest) -> bytes:
         """The bytes of that digest, checked against it. UpstreamError when they aren't there, IntegrityError."""
@@ -176,12 +177,13 @@ class BlobStore:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra
 
         page_parts(name)
+        container = page_folder(name)
         try:
-            return _page(self._account.patient(_PAGES).get_blob_client(name))
+            return _page(self._account.patient(container).get_blob_client(name))
         except AzureError as error:
             if code_of(error) in _NOT_THERE:
                 return None
-            explain(self._account, _PAGES, f"the page {name} can't be read", READ, error)
+            explain(self._account, container, f"the page {name} can't be read", READ, error)
 
     def swap(self, name: str, data: bytes, content_type: str, expected: str | None) -> str:
         """Replaces the page whose tag is `expected` (None: makes it), durably, and answers with its new tag.
@@ -197,7 +199,7 @@ class BlobStore:
                 how |= {"overwrite": True, "etag": expected, "match_condition": MatchConditions.IfNotModified}
             return blob.upload_blob(data, length=len(data), **how)
 
-        tag = self._write(_PAGES, name, write, WRITE, content_type)
+        tag = self._write(page_folder(name), name, write, WRITE, content_type)
         if tag is None:
             found = "is there already" if expected is None else "was written by somebody else meanwhile, or is gone"
             raise ConflictError(f"the page {name} {found}: read it again, and try again")
@@ -205,7 +207,7 @@ class BlobStore:
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names of the pages that begin with the prefix, in no order. UpstreamError."""
-        for name in self._names(_PAGES, prefix, "the pages can't be listed"):
+        for name in self._names(page_folder(prefix), prefix, "the pages can't be listed"):
             try:
                 page_parts(name)
             except UpstreamError:
@@ -246,6 +248,12 @@ class BlobStore:
                 held.release()
 
     # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _added_by_others(self, container: str, digest: Digest) -> Literal[False]:
+        """False: these bytes are there already. IntegrityError where others have taken their name, UpstreamError."""
+        for _ in self.read(container, digest):
+            pass
+        return False
 
     def _names(self, container: str, prefix: str, what: str) -> Iterator[str]:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  # an extra

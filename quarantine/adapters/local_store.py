@@ -2,6 +2,7 @@
 
     ROOT/evidence/sha256/<hex>            bytes, named by their sha256
     ROOT/pages/simple/numpy/index.json    a page, replaced whole
+    ROOT/decisions/decisions/NAME         a page of curators, in a folder that only they write
 
 No link is followed from the root on. A file whose name begins with a dot is being written, or was when its writer was
 killed: nothing reads it.
@@ -14,18 +15,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from quarantine.errors import ConflictError, IntegrityError, UpstreamError
 from quarantine.io.folders import LockHeldError, locked, make_folder, make_root, names, open_file, open_folder, read_at
-from quarantine.io.stored import CHUNK_BYTES, checked, digest_hex, measured, page_parts, parse_container
+from quarantine.io.stored import CHUNK_BYTES, checked, digest_hex, measured, page_folder, page_parts, parse_container
 from quarantine.model import Digest
 from quarantine.ports import Page
 
 __all__ = ["LocalStore", "write_file"]
 
 LOCK_SECONDS = 30.0
-_PAGES, _LEASES = "pages", "leases"
+_LEASES = "leases"
 
 
 class LocalStore:
@@ -38,7 +39,7 @@ class LocalStore:
     # --- bytes by their digest ----------------------------------------------------------------------------------------
 
     def put(self, container: str, data: bytes) -> Digest:
-        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be."""
+        """Stores the bytes, durably, unless they are there already. UpstreamError when they can't be, IntegrityError."""
         digest = Digest.sha256(sha256(data).hexdigest())
         self.put_file(container, digest, len(data), BytesIO(data))
         return digest
@@ -46,21 +47,21 @@ class LocalStore:
     def put_file(self, container: str, digest: Digest, size: int, file: BinaryIO) -> bool:
         """Stores `size` bytes from where the file stands, durably; False where they are there already.
 
-        They are held to length and digest while they are read: IntegrityError, and nothing stored. Of several writers
-        of the same bytes one gets True. UpstreamError.
+        They are held to length and digest while they are read: IntegrityError, and nothing stored; the same where
+        others are there. Of several writers of the same bytes one gets True. UpstreamError.
         """
         parts, name = (parse_container(container), "sha256"), digest_hex(digest)
         path = self._root.joinpath(*parts, name)
         with _translated(f"{path} can't be written", path), self._made(parts) as folder:
             if _size(folder, name) is not None:
-                return False
+                return _added_by_others(folder, name, digest, path)
             chunks = measured(file, digest, size, f"what was to be stored as {container}/{digest}")
             with _temporary(folder, name, chunks) as temporary:
                 try:
                     # a second name for the file, which is refused where the name is taken
                     os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
                 except FileExistsError:
-                    return False
+                    return _added_by_others(folder, name, digest, path)
             os.fsync(folder)
             return True
 
@@ -75,8 +76,7 @@ class LocalStore:
         with _translated(f"{container}/{digest} can't be read", path):
             with self._opened(parts) as folder:
                 descriptor = open_file(folder, name, os.O_RDONLY)
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
-                yield from checked(iter(lambda: file.read(CHUNK_BYTES), b""), digest, str(path))
+            yield from _checked(descriptor, digest, path)
 
     def size(self, container: str, digest: Digest) -> int | None:
         """How many bytes are stored under the digest, None where there are none. UpstreamError, IntegrityError."""
@@ -116,10 +116,10 @@ class LocalStore:
     def page(self, name: str) -> Page | None:
         """The page of that name, None where there is none; its tag is the sha256 of its bytes. UpstreamError."""
         *folders, last = page_parts(name)
-        path = self._root / _PAGES / name
+        path = self._root / page_folder(name) / name
         with _translated(f"the page {path} can't be read", path):
             try:
-                with self._opened((_PAGES, *folders)) as folder:
+                with self._opened((page_folder(name), *folders)) as folder:
                     return _page(folder, last)
             except (FileNotFoundError, NotADirectoryError):
                 return None
@@ -131,10 +131,10 @@ class LocalStore:
         there; then nothing has changed. UpstreamError.
         """
         *folders, last = page_parts(name)
-        path = self._root / _PAGES / name
+        path = self._root / page_folder(name) / name
         with (
             _translated(f"the page {path} can't be written", path),
-            self._made((_PAGES, *folders)) as folder,
+            self._made((page_folder(name), *folders)) as folder,
             locked(folder, shared=False, seconds=self._lock_seconds),
         ):
             there = _page(folder, last)
@@ -172,11 +172,11 @@ class LocalStore:
         except UpstreamError:
             return  # no page has such a name
         found: list[str] = []
-        path = self._root / _PAGES / above
+        path = self._root / page_folder(prefix) / above
         with (
             _translated(f"the pages {path} can't be listed", path),
             suppress(FileNotFoundError, NotADirectoryError),
-            self._opened((_PAGES, *parts)) as folder,
+            self._opened((page_folder(prefix), *parts)) as folder,
         ):
             found = _pages_below(folder, "".join(f"{part}/" for part in parts))
         yield from (name for name in found if name.startswith(prefix))
@@ -220,6 +220,18 @@ def _size(folder: int, name: str) -> int | None:
         return os.fstat(file).st_size
     finally:
         os.close(file)
+
+
+def _checked(descriptor: int, digest: Digest, path: Path) -> Iterator[bytes]:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        yield from checked(iter(lambda: file.read(CHUNK_BYTES), b""), digest, str(path))
+
+
+def _added_by_others(folder: int, name: str, digest: Digest, path: Path) -> Literal[False]:
+    """False: these bytes are there already. IntegrityError where others have taken their name."""
+    for _ in _checked(open_file(folder, name, os.O_RDONLY), digest, path):
+        pass
+    return False
 
 
 def _page(folder: int, name: str) -> Page | None:

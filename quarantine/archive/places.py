@@ -53,14 +53,15 @@ _PROGRAMS: tuple[tuple[re.Pattern[str], str, frozenset[str]], ...] = (
 _OF_CONDA = {"it is Python itself": _PYTHONS, "it is run to enter an environment": frozenset({"conda"})}
 _NAMED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"conda|mamba|micromamba|pipx|poetry|virtualenv|wheel"), "it is an installer"),
-    (re.compile(r"ba?sh|dash|zsh|env|sudo|git|ssh|curl|wget|tar|docker"), "it is a program of the system"),
+    (re.compile(r"(?:ba|da|z|k|c|tc|fi)?sh|env|sudo|git|ssh|curl|wget|tar|docker"), "it is a program of the system"),
 )
 """Those that a package of their own name may have."""
 _WINDOWS = re.compile(r"\.(?:exe|com|bat|cmd|ps1|csh|fish|nu|xsh|sh)\Z")
 _DATA = frozenset({"share", "etc", "include", "man", "doc", "docs"})
 _RUN_FROM_ETC = (
     (re.compile(r"(?i)etc/(?:conda|profile\.d)/.+"), "it is run, or read, to enter an environment"),
-    (re.compile(r"(?i)etc/(?:jupyter|ipython)/.+\.py"), "Jupyter runs it whenever it starts"),
+    (re.compile(r"(?i)etc/(?:jupyter|ipython)/.+\.i?py"), "Jupyter runs it whenever it starts"),
+    (re.compile(r"(?i)etc/ipython/.+\.json"), "it says what IPython runs whenever it starts"),
 )
 _FIRST, _NEXT, _THEN, _LAST = range(4)
 _Hazard = tuple[int, str, str]

@@ -4,7 +4,8 @@ Streams are read one by one and in no order, so the fold doesn't depend on it: w
 names, in the order of time. What it comes to is left to `policy.decide`.
 
 A folded state is kept as a page together with the places where reading left off, so that a reader takes the page and reads
-only what came after. The page proves nothing: the first entry after each place must be linked to the head that it names.
+only what came after. The page proves nothing: the first entry after each place must be linked to the head that it names, and
+of a page counts only what its writer may say (`merge`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from quarantine.audit.chain import Place
-from quarantine.audit.events import DECISIONS, PUBLISH, REQUESTS, Delivered, Event, RequestPart, meaning, request_id
+from quarantine.audit.events import DECISIONS, PUBLISH, Delivered, Event, RequestPart, meaning, request_id
 from quarantine.audit.record import Entry
 from quarantine.exceptions import (
     Attached,
@@ -29,12 +30,9 @@ from quarantine.exceptions import (
     State,
 )
 
-__all__ = ["CONTAINERS", "Folded", "decode_folded", "encode_folded", "fold"]
+__all__ = ["Folded", "decode_folded", "encode_folded", "fold", "merge"]
 
-CONTAINERS = (REQUESTS, DECISIONS, PUBLISH)
-"""The containers of the streams that are folded."""
-
-VERSION = 3
+VERSION = 4
 """Of the fold's meaning: a page of another version is folded again from the start."""
 MAX_IGNORED = 100
 MAX_JOINED = 100
@@ -119,6 +117,31 @@ def fold(
         as_of=as_of,
     )
     return Folded(places={**before.places, **places}, partial=partial, state=state)
+
+
+def merge(others: Folded, decided: Folded) -> Folded:
+    """Both together: of the first only what requesters and the publisher say, of the second only what curators decide."""
+    cases = {
+        case.id: replace(case, attached=(), rulings=()) if case.attached or case.rulings else case
+        for case in others.state.cases.values()
+    }
+    for identifier, case in decided.state.cases.items():
+        cases[identifier] = replace(_case(cases, identifier), attached=case.attached, rulings=case.rulings)
+    one, other = others.state, decided.state
+    state = replace(
+        one,
+        cases=cases,
+        policies=other.policies,
+        ignored=(*one.ignored, *other.ignored)[:MAX_IGNORED],
+        broken=one.broken,
+    )
+    places = {
+        stream: place
+        for folded, ours in ((others, False), (decided, True))
+        for stream, place in folded.places.items()
+        if stream.startswith(f"{DECISIONS}/") is ours
+    }
+    return Folded(places=places, partial=others.partial, state=state)
 
 
 def _later(one: datetime | None, other: datetime) -> datetime:

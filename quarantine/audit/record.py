@@ -16,11 +16,14 @@ from quarantine.audit.redact import Json, redact, redact_json
 from quarantine.errors import IntegrityError
 
 __all__ = [
+    "EVIDENCE",
     "MAX_RECORD_BYTES",
+    "VERDICTS",
     "Draft",
     "Entry",
     "Json",
     "encode_entry",
+    "evidence_of",
     "line_sha256",
     "new_id",
     "parse_entry",
@@ -32,6 +35,13 @@ MAX_RECORD_BYTES = 32 * 1024
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
 """RFC 7493 section 2.2: integers beyond it are not exact in every reader of JSON."""
+
+EVIDENCE, VERDICTS = "evidence", "verdicts"
+"""Containers of what entries name by its sha256: by the publisher and by curators; by whoever checks.
+
+Who may add bytes can take the name of others that are still to come, so nobody else writes where whoever checks does.
+"""
+_CHECKS = "log-checks"
 
 _STREAM = re.compile(r"log-[a-z0-9-]{1,59}/[a-z0-9][a-z0-9._-]{0,119}")
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -96,6 +106,14 @@ def parse_stream(text: str) -> str:
             f"{text!a} is not a stream: expected log-CONTAINER/STREAM, in lower case letters, digits, '.', '_' and '-'"
         )
     return text
+
+
+def evidence_of(stream: str) -> tuple[str, ...]:
+    """The containers that may have what an entry of the stream names by its sha256, in the order to look into them.
+
+    A verdict may be older than `verdicts`. Nothing else is ever looked up where whoever checks may write.
+    """
+    return (VERDICTS, EVIDENCE) if stream.startswith(f"{_CHECKS}/") else (EVIDENCE,)
 
 
 def new_id(now: datetime, randomness: bytes) -> str:

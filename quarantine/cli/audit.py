@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from quarantine.adapters.local_log import LocalLog
     from quarantine.audit.chain import Head, Tampered, Verified
     from quarantine.audit.record import Entry, Json
+    from quarantine.model import Digest
+    from quarantine.ports import ArtifactStore
 
 __all__ = ["command"]
 
@@ -126,7 +128,8 @@ def _list(
 def _verify(session: Session, chosen: tuple[str, ...], heads: tuple[str, ...], as_json: bool) -> int:
     """Prove that every stream is what was written: each entry well-formed, numbered and linked to the one before.
 
-    The evidence that entries name by its sha256 must be there, whole.
+    The evidence that entries name by its sha256 must be there, whole, and the pages on which the state of exceptions is
+    kept must say what the log says.
 
     A tail that was cut off at an entry leaves a chain that is sound in itself: only --head shows that it is gone. Note
     the heads that this prints, or that verdicts print, somewhere else.
@@ -162,6 +165,8 @@ def _verify(session: Session, chosen: tuple[str, ...], heads: tuple[str, ...], a
     _explain(session, results, log)
     lost = _without_evidence(session, log, [result.stream for result in results if _is_verified(result)])
     if missing or lost or not all(map(_is_verified, results)):
+        return 1
+    if not chosen and _kept_otherwise(session, log):
         return 1
     return 3 if unreadable else 0
 
@@ -278,6 +283,7 @@ def _without_evidence(session: Session, log: "LocalLog | BlobLog", streams: Iter
     """Whether an entry names evidence that isn't there as it was; each such entry is told."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.chain import entries  # noqa: PLC0415
+    from quarantine.audit.record import evidence_of  # noqa: PLC0415
     from quarantine.model import Digest  # noqa: PLC0415
 
     store = wiring.artifact_store(session.settings, session.environment)
@@ -289,11 +295,47 @@ def _without_evidence(session: Session, log: "LocalLog | BlobLog", streams: Iter
             if not isinstance(named, str):
                 continue
             try:
-                store.get("evidence", Digest.sha256(named.removeprefix("sha256:")))
+                _look(store, evidence_of(stream), Digest.sha256(named.removeprefix("sha256:")))
             except (ValueError, QuarantineError) as error:
                 session.say(f"error: {stream}: entry {entry.seq}: {escape(str(error))}")
                 lost = True
     return lost
+
+
+def _kept_otherwise(session: Session, log: "LocalLog | BlobLog") -> bool:
+    """Whether a kept page says something else of an exception than the log; each such exception is told."""
+    from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
+    from quarantine.pipeline.state import DECISIONS_PAGE, STATE_PAGE, told_otherwise  # noqa: PLC0415
+
+    session.tell("reading the exceptions")
+    try:
+        ids = told_otherwise(log, wiring.page_store(session.settings, session.environment))
+    except IntegrityError as error:
+        session.say(f"error: {escape(str(error))}")
+        return True
+    for id_ in ids:
+        session.say(f"error: {id_[:12]}: the pages {STATE_PAGE} and {DECISIONS_PAGE} don't say what the log says")
+    if ids:
+        session.say("take both pages away, and see who wrote to them: they are made anew from the log")
+    return bool(ids)
+
+
+def _look(store: "ArtifactStore", containers: Sequence[str], digest: "Digest") -> None:
+    """Nothing, where the first container that has bytes of the digest has them whole: IntegrityError where it hasn't.
+
+    UpstreamError, that of the first container, where none has any.
+    """
+    failed: UpstreamError | None = None
+    for container in containers:
+        try:
+            for _ in store.read(container, digest):
+                pass
+        except UpstreamError as error:
+            failed = failed or error
+        else:
+            return
+    if failed is not None:
+        raise failed
 
 
 def _missing(wanted: Sequence[tuple[str | None, "Head"]], results: Sequence["Verified | Tampered"]) -> list["Head"]:

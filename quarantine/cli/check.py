@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from quarantine.pipeline.check import CheckRequest
     from quarantine.pipeline.lock import Lock
 
-__all__ = ["check_request", "command"]
+__all__ = ["check_request", "command", "expect_policy_option", "expected_policy"]
 
 _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
+
+expect_policy_option = click.option(
+    "--expect-policy", metavar="SHA256", help="Undecided unless this policy is in force (see allowlist validate)."
+)
+"""What pins the policy, for every command that gives a verdict; `expected_policy` reads it."""
 
 
 @click.command("check", short_help="Judge environments before they are built.")
@@ -57,9 +62,7 @@ _FORMATS = ("text", "json", "sarif", "junit", "markdown", "cyclonedx")
     help=f"{', '.join(_FORMATS)}; repeatable [default: text].",
 )
 @click.option("--offline", is_flag=True, help="Use what is cached; what isn't makes the verdict undecided.")
-@click.option(
-    "--expect-policy", metavar="SHA256", help="Undecided unless this policy is in force (see allowlist validate)."
-)
+@expect_policy_option
 @click.pass_obj
 def command(
     session: Session,
@@ -113,9 +116,7 @@ def command(
     if sum(file is None for _, file in sinks) > 1:
         raise UsageError("two reports for standard output: give all but one a file, as in --report sarif=FILE")
     lock = None if lock_option is None else _lock(lock_option, specs)
-    expected = None if expect_policy is None else expect_policy.removeprefix("sha256:").lower()
-    if expected is not None and (len(expected) != 64 or not set(expected) <= set("0123456789abcdef")):
-        raise UsageError(f"--expect-policy {expect_policy!a}: expected the 64 hexadecimal digits of a sha256")
+    expected = expected_policy(expect_policy)
     settings = session.settings
     if settings.file is None:
         session.say(
@@ -159,6 +160,14 @@ def command(
             session.say(f"next: {step.what}: {step.command}" if step.command else f"next: {step.what}")
     _tell_ci(session, result)
     return result.verdict.exit_status
+
+
+def expected_policy(text: str | None) -> str | None:
+    """The sha256 that `--expect-policy` names, None without it. UsageError for what is no sha256."""
+    expected = None if text is None else text.removeprefix("sha256:").lower()
+    if expected is not None and (len(expected) != 64 or not set(expected) <= set("0123456789abcdef")):
+        raise UsageError(f"--expect-policy {text!a}: expected the 64 hexadecimal digits of a sha256")
+    return expected
 
 
 def check_request(

@@ -102,6 +102,8 @@ def _run(
     runner = wiring.process(settings, in_force, environment, session.now, new_ids(session), escape, session.tell, only)
     done = runner.run(vet=vet, publish=publish, notify=notify)
     session.write(_json(done) if form == "json" else _text(done))
+    for warning in done.warnings:
+        session.say(f"warning: {escape(warning)}")
     for trouble in done.troubles:
         about = f"{trouble.exception[:12]}: " if trouble.exception else ""
         session.say(f"error: {escape(about + trouble.text)}")
@@ -128,6 +130,7 @@ def _json(done: "Done") -> str:
         "schema": "quarantine/process/1",
         "steps": [{"exception": step.exception, "what": step.what, "text": escape(step.text)} for step in done.steps],
         "troubles": [{"exception": trouble.exception, "text": escape(trouble.text)} for trouble in done.troubles],
+        "warnings": [escape(warning) for warning in done.warnings],
         "waiting": done.waiting,
         "postponed": done.postponed,
     }

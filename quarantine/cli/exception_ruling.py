@@ -41,13 +41,28 @@ def _approving(function: click.decorators.FC) -> click.decorators.FC:
         metavar="DATE|90d",
         help="Until when it holds [default: as asked for, else as long as the policy lets it].",
     )
-    return _ids(_reason(expires(waive(function))))
+    dossier = click.option(
+        "--dossier",
+        "dossiers",
+        multiple=True,
+        metavar="SHA256",
+        help="What you looked at, as exception show names it: nothing is approved if vetting found something else since.",
+    )
+    return _ids(_reason(expires(waive(dossier(function)))))
 
 
 @click.command("approve", short_help="Let exceptions in, until a day.")
 @_approving
 @click.pass_obj
-def approve(session: Session, ids: tuple[str, ...], reason: str, expires: str | None, waives: tuple[str, ...]) -> int:
+def approve(
+    session: Session,
+    *,
+    ids: tuple[str, ...],
+    reason: str,
+    expires: str | None,
+    waives: tuple[str, ...],
+    dossiers: tuple[str, ...],
+) -> int:
     """Approve exceptions: their files, as they were vetted, until a day, with the failures that you answer for.
 
     Nobody approves what they asked for. How many must approve is the policy's to say. What vetting has against the files
@@ -56,7 +71,7 @@ def approve(session: Session, ids: tuple[str, ...], reason: str, expires: str | 
 
     \b
     Examples:
-      quarantine exception approve 3f2a1b4c5d6e --reason "read its source"
+      quarantine exception approve 3f2a1b4c5d6e --reason "read its source" --dossier 5b1c90ae77d2
       quarantine exception approve 3f2a1b --reason "not reachable" --waive 'numpy 1.26.4 vulnerability:CVE-2024-1'
       quarantine exception approve 3f2a1b 77aa01 --reason "for the pilot" --waive all --expires 30d
 
@@ -65,13 +80,21 @@ def approve(session: Session, ids: tuple[str, ...], reason: str, expires: str | 
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 
-    return _rule(session, RulingKind.APPROVE, ids, reason, expires, waives)
+    return _rule(session, RulingKind.APPROVE, ids, reason, expires, waives, dossiers)
 
 
 @click.command("renew", short_help="Let exceptions hold longer.")
 @_approving
 @click.pass_obj
-def renew(session: Session, ids: tuple[str, ...], reason: str, expires: str | None, waives: tuple[str, ...]) -> int:
+def renew(
+    session: Session,
+    *,
+    ids: tuple[str, ...],
+    reason: str,
+    expires: str | None,
+    waives: tuple[str, ...],
+    dossiers: tuple[str, ...],
+) -> int:
     """Approve exceptions again, on the evidence that there is now: before they expire, after that, or when suspended.
 
     Everything is as with approve. A renewal takes the place of what you said before; where several people must approve,
@@ -85,7 +108,7 @@ def renew(session: Session, ids: tuple[str, ...], reason: str, expires: str | No
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 
-    return _rule(session, RulingKind.RENEW, ids, reason, expires, waives)
+    return _rule(session, RulingKind.RENEW, ids, reason, expires, waives, dossiers)
 
 
 @click.command("reject", short_help="Turn exceptions down, for good.")
@@ -106,7 +129,7 @@ def reject(session: Session, ids: tuple[str, ...], reason: str) -> int:
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 
-    return _rule(session, RulingKind.REJECT, ids, reason, None, ())
+    return _rule(session, RulingKind.REJECT, ids, reason)
 
 
 @click.command("revoke", short_help="End exceptions, for good.")
@@ -127,7 +150,7 @@ def revoke(session: Session, ids: tuple[str, ...], reason: str) -> int:
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 
-    return _rule(session, RulingKind.REVOKE, ids, reason, None, ())
+    return _rule(session, RulingKind.REVOKE, ids, reason)
 
 
 @click.command("attach-wheel", short_help="Give a source-only request its wheel.")
@@ -186,8 +209,9 @@ def _rule(
     kind: "RulingKind",
     ids: tuple[str, ...],
     reason: str,
-    expires: str | None,
-    waives: tuple[str, ...],
+    expires: str | None = None,
+    waives: tuple[str, ...] = (),
+    dossiers: tuple[str, ...] = (),
 ) -> int:
     from msgspec.structs import replace  # noqa: PLC0415  # --help needs none of it
 
@@ -203,6 +227,7 @@ def _rule(
         expires_at=parse_expires(expires, session.now),
         waive=frozenset(waives) - {_ALL},
         waive_all=_ALL in waives,
+        dossiers=frozenset(text.lower().removeprefix("sha256:") for text in dossiers),
         policy=policy,
         policy_sha256=wiring.policy_sha256(settings, policy),
         now=session.now,

@@ -1,7 +1,7 @@
 """`quarantine mirror`: the private mirror, as those use it who install from it, and as those who keep it."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from quarantine import __version__
+from quarantine.cli.check import expect_policy_option, expected_policy
 from quarantine.cli.session import Session
-from quarantine.errors import UsageError
+from quarantine.errors import IntegrityError, Problem, SpecError, UsageError
 from quarantine.report.escape import escape
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _configuration(origin: str) -> str:
 @click.option(
     "--target", "target_option", metavar="TARGET", help="The target to fetch for [default: the configured one]."
 )
+@expect_policy_option
 @click.pass_obj
 def _fetch(
     session: Session,
@@ -143,6 +145,7 @@ def _fetch(
     azureml: Path | None,
     stage: str | None,
     target_option: str | None,
+    expect_policy: str | None,
 ) -> int:
     """Download the files of a lock, if it is allowed now, for an installation without any network.
 
@@ -171,6 +174,7 @@ def _fetch(
             raise UsageError("--azureml names both the lock and the folder: leave out --lock and --to")
     elif lock is None or folder is None:
         raise UsageError("expected --lock LOCK and --to DIR, or --azureml DIR")
+    expected = expected_policy(expect_policy)
     settings, environment = session.settings, session.environment
     in_force = wiring.policies(settings, environment, session.now)
     chosen = stage or in_force.policy.default_stage("lock")
@@ -180,21 +184,22 @@ def _fetch(
         write=wiring.write_file,
     )
     if azureml is not None:
-        return _fetch_context(session, in_force, azureml, chosen, target_option, ports)
+        return _fetch_context(session, in_force, azureml, chosen, target_option, expected, ports)
     assert lock is not None  # noqa: S101  # looked at above
     assert folder is not None  # noqa: S101
-    result = _judged(session, in_force, lock, chosen, target_option)
+    result = _judged(session, in_force, lock, chosen, target_option, expected)
     if result.verdict.exit_status:
         return _refused(session, result)
+    listing = requirements(result, f"quarantine {__version__}")
     fetched = fetch(
         fetched_files(result, _grants(session, in_force, result)),
         folder,
-        requirements(result, f"quarantine {__version__}"),
+        listing,
         ports,
         session.tell,
     )
     session.write(f"{_counted(fetched)} in {escape(str(folder))}")
-    if (folder / "requirements.txt").is_file():
+    if listing is not None:
         shown = escape(shlex.quote(str(folder)))
         session.say(
             f"install: pip install --no-index --find-links {shown} --require-hashes -r {shown}/requirements.txt"
@@ -208,31 +213,46 @@ def _fetch_context(
     folder: Path,
     stage: str,
     target_option: str | None,
+    expected: str | None,
     ports: "FetchPorts",
 ) -> int:
-    """The folder that a lock for Azure ML was written to, made a whole build context. `environment.yaml` is written last."""
+    """The folder that a lock for Azure ML was written to, made a whole build context. `environment.yaml` is written last.
+
+    The context is made of the bytes that were read before they were judged. IntegrityError where others are there later.
+    """
     from quarantine.pipeline.fetch import fetch, fetched_files, requirements  # noqa: PLC0415  # --help needs none of it
-    from quarantine.spec.write_context import CONDA_FILE, FOLDER, LOCKED, write_context  # noqa: PLC0415
+    from quarantine.spec.write_context import (  # noqa: PLC0415
+        CONDA_FILE,
+        FOLDER,
+        LOCKED,
+        LOCKED_CONDA,
+        check_context,
+        write_context,
+    )
 
     lock = _context_lock(folder)
-    environment = lock.read_bytes()
-    conda = folder / "conda.yml"
-    result = _judged(session, in_force, lock, stage, target_option)
+    read = {path: _bytes(path) for path in (lock, folder / LOCKED_CONDA)}
+    environment, conda = read.values()
+    if environment is None:
+        raise _changed(lock)
+    check_context(environment, conda, str(lock))
+    result = _judged(session, in_force, lock, stage, target_option, expected)
     if result.verdict.exit_status:
         return _refused(session, result)
+    _must_be_judged(result, lock, environment)
+    _must_be_as_read(read)
     created_by = f"quarantine {__version__}"
     listing = requirements(result, created_by)
-    files = write_context(
-        environment, conda.read_bytes() if conda.is_file() else None, created_by, has_python=listing is not None
-    )
+    files = write_context(environment, conda, created_by, has_python=listing is not None)
     fetched = fetch(
         fetched_files(result, _grants(session, in_force, result)),
         folder / FOLDER,
         listing,
         ports,
         session.tell,
-        beside=(CONDA_FILE,),
+        beside=(CONDA_FILE,) if conda is not None else (),
     )
+    _must_be_as_read(read)
     for name, data in files.items():
         ports.write(folder / name, data)
     session.write(f"{_counted(fetched)} in {escape(str(folder / FOLDER))}, judged by {LOCKED}")
@@ -268,11 +288,50 @@ def _context_lock(folder: Path) -> Path:
     return lock
 
 
-def _judged(session: Session, in_force: "InForce", lock: Path, stage: str, target_option: str | None) -> "CheckResult":
+def _bytes(path: Path) -> bytes | None:
+    """What a file of the lock holds, None where there is none; no more than what is refused as too large."""
+    from quarantine.document import MAX_BYTES  # noqa: PLC0415  # --help needs none of it
+
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
+
+
+def _must_be_judged(result: "CheckResult", lock: Path, environment: bytes) -> None:
+    """Nothing, raising an error where the verdict is over other bytes, or over something else in them than is built."""
+    from hashlib import sha256  # noqa: PLC0415  # --help needs none of it
+
+    for subject in result.subjects:
+        if subject.format != "azureml-environment":
+            # of a job's YAML nobody judges the `image`
+            message = f"is no Azure ML environment ({subject.format}): lock it again (check --lock azureml=DIR)"
+            raise SpecError([Problem(file=str(lock), line=1, message=message)])
+        if subject.sha256 != sha256(environment).hexdigest():
+            raise _changed(lock)
+
+
+def _must_be_as_read(read: Mapping[Path, bytes | None]) -> None:
+    """Nothing, raising IntegrityError where a file holds other bytes now."""
+    for path, data in read.items():
+        if _bytes(path) != data:
+            raise _changed(path)
+
+
+def _changed(path: Path) -> IntegrityError:
+    return IntegrityError(f"{path} was changed while it was judged: see who changes it, and run this again")
+
+
+def _judged(
+    session: Session, in_force: "InForce", lock: Path, stage: str, target_option: str | None, expected: str | None
+) -> "CheckResult":
     """The verdict on the lock, recorded like any other."""
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.cli.check import check_request  # noqa: PLC0415
-    from quarantine.pipeline.check import check  # noqa: PLC0415
+    from quarantine.pipeline.check import check, refuse  # noqa: PLC0415
     from quarantine.report.json_verdict import encode  # noqa: PLC0415
 
     settings, policy = session.settings, in_force.policy
@@ -282,8 +341,12 @@ def _judged(session: Session, in_force: "InForce", lock: Path, stage: str, targe
         paths=(lock,),
         targets=() if target_option is None else (_target(target_option),),
         stage=stage,
+        expected_policy=expected,
         after="" if target_option is None else f" --target {shlex.quote(target_option)}",
     )
+    if request.unexpected:
+        # before a login is looked up: the policy that nobody expects says where logins go
+        return refuse(request, wiring.records(settings, session.environment), encode, session.tell)
     ports = wiring.check_ports(settings, policy, session.environment, session.now, offline=False, state=in_force.state)
     return check(request, ports, encode, session.tell)
 

@@ -8,7 +8,16 @@ from typing import BinaryIO
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.model import Digest
 
-__all__ = ["CHUNK_BYTES", "MAX_PAGE_NAME", "checked", "digest_hex", "measured", "page_parts", "parse_container"]
+__all__ = [
+    "CHUNK_BYTES",
+    "MAX_PAGE_NAME",
+    "checked",
+    "digest_hex",
+    "measured",
+    "page_folder",
+    "page_parts",
+    "parse_container",
+]
 
 CHUNK_BYTES = 1024 * 1024
 MAX_PAGE_NAME = 900
@@ -45,6 +54,11 @@ def page_parts(name: str) -> tuple[str, ...]:
             "a letter or a digit, as in simple/numpy/index.json"
         )
     return parts
+
+
+def page_folder(name: str) -> str:
+    """The container of a page: curators' pages lie where only they write, those of the publisher are all others."""
+    return "decisions" if name.startswith("decisions/") else "pages"
 
 
 def measured(file: BinaryIO, digest: Digest, size: int, what: str) -> Iterator[bytes]:

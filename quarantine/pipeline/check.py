@@ -4,7 +4,7 @@ Under another policy than the one that is expected nobody is asked anything: the
 is asked, and with whose login. Otherwise: (1) Read the files. (2) Prove that the advisories can be trusted, and see what exceptions there are. (3) Plan every file
 for every target: what would be installed; once more where a security fix is younger than the cutoff. (4) Gather evidence and judge every item by every
 rule. (5) Find the nearest version of what is refused. (6) Render the lock, if one was asked for and all is allowed.
-(7) Put the whole verdict into the evidence store and its summary into the audit log. (8) Write the lock.
+(7) Put the whole verdict into the store and its summary into the audit log. (8) Write the lock.
 
 No package code runs, nothing is fetched but index pages and metadata, and a verdict that can't be recorded is
 undecided.
@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from quarantine.audit.chain import CLOCK_TOLERANCE
-from quarantine.audit.record import Draft, Json
+from quarantine.audit.record import VERDICTS, Draft, Json
 from quarantine.errors import QuarantineError, UpstreamError
 from quarantine.exceptions import Grants, State
 from quarantine.model import (
@@ -427,7 +427,7 @@ def _record(
             result = replace(result, verdict=Verdict.UNDECIDED, preconditions=(*result.preconditions, outcome))
     tell("writing the audit log")
     try:
-        evidence = ports.store.put("evidence", encode(result))
+        evidence = ports.store.put(VERDICTS, encode(result))
         draft = Draft(
             id=request.entry_id,
             source=f"//{request.project}",
@@ -457,7 +457,7 @@ def _subject_of_entry(result: CheckResult) -> str:
 
 
 def _data(result: CheckResult, request: CheckRequest, evidence: str, files: Mapping[Path, bytes]) -> dict[str, Json]:
-    """What the entry says: enough to answer for the verdict, with the rest in the evidence store by digest."""
+    """What the entry says: enough to answer for the verdict, with the rest in the store by digest."""
     reasons: list[Json] = [
         {"purl": str(entry.item.purl), "rule": outcome.rule, "outcome": outcome.kind.value}
         for entry in result.items

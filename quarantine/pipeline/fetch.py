@@ -36,6 +36,8 @@ CHANNEL = "channel"
 """The folder of the conda channel in the folder of files."""
 REQUIREMENTS = "requirements.txt"
 """The list that pip is given."""
+_HEAD = b"# Written by quarantine"
+"""How that list begins, by which it is told from somebody's own."""
 WORKERS = 8
 MAX_FILE_BYTES = 16 * 1024**3
 """Of a file whose owner doesn't say how long it is; no index takes larger ones."""
@@ -187,13 +189,13 @@ def fetch(
 ) -> Fetched:
     """The files, whole and right, in the folder, which is made if it isn't there; `listing` is its requirements.txt.
 
-    `beside` are other files that may be there.
+    `beside` are other files that may be there; a requirements.txt may if there is a listing, and an earlier run wrote it.
     UsageError when the folder holds anything else, IntegrityError when a file that is there, or one that came, is not what
     was judged. UpstreamError when one can't be had. Then, and after an interruption, no file is there that isn't whole.
     """
     # (1)
     _make(folder)
-    present = _present(folder, wanted, beside)
+    present = _present(folder, wanted, beside if listing is None else {REQUIREMENTS, *beside})
     missing = [one for one in wanted if one.place not in present]
     # (2)
     temporary = Path(mkdtemp(prefix=_TEMPORARY, dir=folder))
@@ -224,7 +226,7 @@ def _make(folder: Path) -> None:
 def _present(folder: Path, wanted: Collection[Wanted], beside: Collection[str]) -> frozenset[str]:
     """The places of the files that are there and right; what an earlier run that was killed left is taken away."""
     places = {one.place: one for one in wanted}
-    own = {REQUIREMENTS, *beside, *(f"{place.rsplit('/', 1)[0]}/repodata.json" for place in places if "/" in place)}
+    own = {*beside, *(f"{place.rsplit('/', 1)[0]}/repodata.json" for place in places if "/" in place)}
     own |= {f"{CHANNEL}/{channel.NOARCH}/repodata.json"} if any("/" in place for place in places) else set()
     found: set[str] = set()
     for path in _walk(folder):
@@ -239,7 +241,16 @@ def _present(folder: Path, wanted: Collection[Wanted], beside: Collection[str]) 
             raise UsageError(
                 f"{folder} holds {place!a}, which is nothing of this lock: name a new folder, or an empty one"
             )
+        elif place == REQUIREMENTS and not _is_ours(path):
+            raise UsageError(
+                f"{folder} holds a {REQUIREMENTS} that quarantine didn't write: name a new folder, or an empty one"
+            )
     return frozenset(found)
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_HEAD)) == _HEAD
 
 
 def _walk(folder: Path) -> Iterable[Path]:

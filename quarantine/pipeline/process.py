@@ -82,11 +82,13 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did.
 
-    `waiting` counts the exceptions that wait for a decision, `postponed` those that weren't vetted for want of time.
+    `warnings` are what no run can mend: streams that somebody who may ask has broken. `waiting` counts the exceptions that
+    wait for a decision, `postponed` those that weren't vetted for want of time.
     """
 
     steps: tuple[Step, ...]
     troubles: tuple[Trouble, ...]
+    warnings: tuple[str, ...] = ()
     waiting: int
     postponed: int = 0
 
@@ -143,7 +145,6 @@ class Process:
     def run(self, *, vet: bool = True, publish: bool = True, notify: bool = True) -> Done:
         """Everything that is due. UpstreamError when the log can't be read, or a clock is wrong; IntegrityError."""
         state = self._read()  # (1)
-        self._troubles += [Trouble(exception="", text=f"requests are lost: {why}") for why in state.broken]
         if vet:
             again = [self._look_again(case) for case in self._cases(state)]  # (2)
             state = self._read() if any(again) else state
@@ -164,7 +165,11 @@ class Process:
         state = self._read() if self._steps else state
         waiting = sum(self._status(case) is Status.VETTED for case in state.cases.values())
         return Done(
-            steps=tuple(self._steps), troubles=tuple(self._troubles), waiting=waiting, postponed=self._postponed
+            steps=tuple(self._steps),
+            troubles=tuple(self._troubles),
+            warnings=tuple(f"requests are lost: {why}" for why in state.broken),
+            waiting=waiting,
+            postponed=self._postponed,
         )
 
     def _read(self) -> State:

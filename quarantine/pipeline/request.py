@@ -33,7 +33,7 @@ from quarantine.exceptions import (
     Status,
 )
 from quarantine.pipeline.state import read_state
-from quarantine.policy.decide import decide
+from quarantine.policy.decide import decide, is_known
 from quarantine.policy.stage import Policy
 from quarantine.ports import AuditLog, Identities, PageStore, Tell
 from quarantine.spec.json_text import load_json
@@ -195,14 +195,22 @@ def _joining(to: ExceptionRequest, who: list[Identity], asked: ExceptionRequest,
 
 
 def _same(state: State, request: ExceptionRequest, wish: Wish) -> ExceptionCase | None:
-    """The exception for the same files, project and stage that is open or holds; the oldest of several."""
-    digests = {file.sha256 for file in request.files}
+    """The exception for the same files, project and stage that is open or holds; the oldest of several.
+
+    It is asked for by somebody whose identity counts, or by the same one, with all that is said of the files the same: nobody else's words about
+    a file take the place of those of whoever asks now.
+    """
+    files = frozenset(request.files)
     found = [
         case
         for case in state.cases.values()
         if case.request is not None
         and (case.request.project, case.request.stage) == (request.project, request.stage)
-        and {file.sha256 for file in case.request.files} == digests
+        and frozenset(case.request.files) == files
+        and (
+            is_known(case.request.requester, wish.policy, local=wish.local)
+            or case.request.requester.key == request.requester.key
+        )
         and _is_open(case, wish)
     ]
     return min(found, key=lambda case: (case.request.time if case.request else request.time, case.id), default=None)

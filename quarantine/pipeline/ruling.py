@@ -34,7 +34,7 @@ from quarantine.exceptions import (
     State,
 )
 from quarantine.model import Digest, Ecosystem, Verdict, parse_version, parse_wheel_name
-from quarantine.pipeline.state import read_state
+from quarantine.pipeline.state import keep_decisions, read_state
 from quarantine.policy.case import instant, listing
 from quarantine.policy.decide import clock, decide, is_known, is_vetted, may_rule, rules_of
 from quarantine.policy.files import ExceptionsRule
@@ -75,7 +75,9 @@ class RulingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be said of which exceptions, by ids or beginnings of ids. `now` and `expires_at` are aware, UTC.
 
     `waive` are the keys of failures and unknowns that an approval answers for; `waive_all` is for all that vetting found.
-    `local` is whether users of the operating system may decide. `new_id` makes an id for an entry.
+    `dossiers` are beginnings of the sha256 of what was looked at: where one is named for an exception and vetting found
+    something else since, nothing is approved. `local` is whether users of the operating system may decide. `new_id` makes an
+    id for an entry.
     """
 
     kind: RulingKind
@@ -84,6 +86,7 @@ class RulingRequest(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     waive: frozenset[str] = frozenset()
     waive_all: bool = False
+    dossiers: frozenset[str] = frozenset()
     policy: Policy
     policy_sha256: str
     now: datetime
@@ -188,6 +191,7 @@ def rule(request: RulingRequest, ports: RulingPorts, tell: Tell) -> tuple[Ruled,
     if doubt and request.kind in _APPROVING:
         raise UpstreamError(f"nothing can be approved: {doubt[0].message}")
     cases = tuple({case.id: case for case in (find_case(state, text) for text in request.ids)}.values())
+    _known_dossiers(cases, request)
     _known_keys(cases, request)
     planned: list[_Planned] = []
     for case in cases:  # (2)
@@ -205,7 +209,7 @@ def rule(request: RulingRequest, ports: RulingPorts, tell: Tell) -> tuple[Ruled,
     ]
     if drafts:
         ports.log.append(f"log-decisions/decisions-{request.now:%Y-%m}", drafts)  # (3)
-    after = read_state(ports.log, ports.pages)  # (4)
+    after = keep_decisions(ports.log, ports.pages)  # (4)
     return tuple(
         Ruled(
             case=after.cases[plan.case.id],
@@ -215,6 +219,29 @@ def rule(request: RulingRequest, ports: RulingPorts, tell: Tell) -> tuple[Ruled,
         )
         for plan in planned
     )
+
+
+def _known_dossiers(cases: tuple[ExceptionCase, ...], request: RulingRequest) -> None:
+    """UsageError where a dossier is of none of the exceptions."""
+    known = [dossier.sha256 for case in cases for dossier in case.dossiers]
+    for text in sorted(request.dossiers):
+        if len(text) < MIN_PREFIX or not any(sha.startswith(text) for sha in known):
+            raise UsageError(
+                f"--dossier {text[:64]!a} is no dossier of {listing([case.id[:12] for case in cases], 20)}: expected at least "
+                f"the first {MIN_PREFIX} hexadecimal digits of the one that exception show names"
+            )
+
+
+def _found_since(case: ExceptionCase, dossier: DossierSummary, request: RulingRequest) -> str:
+    """The dossier of the case that was looked at, where vetting found something else since; else ""."""
+    seen = [old for old in case.dossiers if any(old.sha256.startswith(text) for text in request.dossiers)]
+    if not seen or any(_says(old) == _says(dossier) for old in seen):
+        return ""
+    return seen[-1].sha256[:12]
+
+
+def _says(dossier: DossierSummary) -> tuple[object, ...]:
+    return dossier.binding, dossier.files, dossier.failures, dossier.unknowns, dossier.final
 
 
 def _known_keys(cases: tuple[ExceptionCase, ...], request: RulingRequest) -> None:
@@ -304,6 +331,12 @@ def _approving(
     if any(file.is_source for file in case.files):
         return refused(
             f"it has no wheel to install: build one, and quarantine exception attach-wheel {case.id[:12]} FILE",
+            Verdict.UNDECIDED,
+        )
+    looked_at = _found_since(case, dossier, request)
+    if looked_at:
+        return refused(
+            f"vetting found something else since dossier {looked_at}: quarantine exception show {case.id[:12]}",
             Verdict.UNDECIDED,
         )
     if dossier.final:
@@ -411,7 +444,7 @@ def attach_wheel(request: AttachRequest, ports: RulingPorts, tell: Tell) -> Atta
     attached = Attached(time=request.now, by=by, source=source.sha256, file=file)
     draft = attached_draft(case.request, attached, request.new_id())
     ports.log.append(f"log-decisions/decisions-{request.now:%Y-%m}", [draft])  # (3)
-    after = read_state(ports.log, ports.pages)  # (4)
+    after = keep_decisions(ports.log, ports.pages)  # (4)
     return AttachedWheel(case=after.cases[case.id], file=file, source=source, already=False)
 
 

@@ -1,24 +1,38 @@
-"""What all exceptions are now, read from the log: the kept page, and what came after it.
+"""What all exceptions are now, read from the log: the kept pages, and what came after them.
 
-The page is the publisher's, and is only a shortcut: the entries after it must be linked to the heads that it names.
+The pages are only a shortcut, and each holds what its writer may say in the log anyway: the publisher keeps what requesters
+and the publisher wrote, curators keep what they decided. So whoever writes the pages of the mirror makes up no approval. The
+entries after a page must be linked to the heads that it names.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
 
 from quarantine.audit.chain import Head, Place, follow
-from quarantine.audit.events import REQUESTS
-from quarantine.audit.fold import CONTAINERS, Folded, decode_folded, encode_folded, fold
+from quarantine.audit.events import DECISIONS, PUBLISH, REQUESTS
+from quarantine.audit.fold import Folded, decode_folded, encode_folded, fold, merge
 from quarantine.audit.record import Entry
-from quarantine.errors import ConflictError, IntegrityError
-from quarantine.exceptions import State
+from quarantine.errors import ConflictError, IntegrityError, UpstreamError
+from quarantine.exceptions import ExceptionCase, State
 from quarantine.ports import AuditLog, PageStore
 
-__all__ = ["STATE_PAGE", "follow_state", "keep_state", "read_state"]
+__all__ = [
+    "DECISIONS_PAGE",
+    "STATE_PAGE",
+    "follow_state",
+    "keep_decisions",
+    "keep_state",
+    "read_log",
+    "read_state",
+    "told_otherwise",
+]
 
 STATE_PAGE = "state/exceptions.msgpack"
+DECISIONS_PAGE = "decisions/exceptions.msgpack"
 KEEP_AFTER = 200
 """A page is written anew once this many entries came after it: then reading them costs more than writing it."""
+
+_OTHERS, _DECIDED = frozenset({REQUESTS, PUBLISH}), frozenset({DECISIONS})
 
 
 def read_state(log: AuditLog, pages: PageStore) -> State:
@@ -26,37 +40,91 @@ def read_state(log: AuditLog, pages: PageStore) -> State:
 
     Of streams of requests only what is sound counts, and the state says which of them are broken.
     """
-    return _read(log, pages)[0].state
+    return _read(log, pages).state
+
+
+def read_log(log: AuditLog) -> State:
+    """The same of the log alone, from its first entry on. UpstreamError, IntegrityError."""
+    return merge(_after(log, Folded(), _OTHERS)[0], _after(log, Folded(), _DECIDED)[0]).state
+
+
+def told_otherwise(log: AuditLog, pages: PageStore) -> tuple[str, ...]:
+    """The ids of the exceptions, sorted, of which the kept pages tell something else than the log; "policies" for those.
+
+    UpstreamError, IntegrityError.
+    """
+    kept = read_state(log, pages)
+    whole = read_log(log)
+    if kept.cases != whole.cases:
+        kept = read_state(log, pages)  # then something was written in between, or a page is wrong
+    ids = {
+        case.id
+        for one, other in ((kept, whole), (whole, kept))
+        for case in one.cases.values()
+        if _told(case) != _told(other.cases.get(case.id))
+    }
+    policies = () if set(kept.policies) == set(whole.policies) else ("policies",)
+    return (*sorted(ids), *policies)
+
+
+def _told(case: ExceptionCase | None) -> object:
+    """What counts of a case, in no order: what is of one instant has none."""
+    if case is None:
+        return None
+    return case.request, *map(frozenset, (case.attached, case.dossiers, case.rulings, case.publications))
 
 
 def follow_state(log: AuditLog, pages: PageStore, known: Folded | None) -> Folded:
     """The same for who asks again and again, with where reading left off: only what came after that is read."""
-    return _read(log, pages, known)[0]
+    return _read(log, pages) if known is None else _after(log, known, _OTHERS | _DECIDED)[0]
 
 
 def keep_state(log: AuditLog, pages: PageStore) -> State:
-    """The same, for the publisher: the page is written anew when it has fallen behind. UpstreamError, IntegrityError."""
-    folded, entries, tag = _read(log, pages)
+    """The same, for the publisher: their page is written anew when it has fallen behind. UpstreamError, IntegrityError."""
+    others = _kept(log, pages, STATE_PAGE, _OTHERS)
+    return merge(others, _folded(log, pages, DECISIONS_PAGE, _DECIDED)[0]).state
+
+
+def keep_decisions(log: AuditLog, pages: PageStore) -> State:
+    """The same, for curators. That their page can't be written takes nothing away from what they decided."""
+    others = _folded(log, pages, STATE_PAGE, _OTHERS)[0]
+    with suppress(UpstreamError):
+        return merge(others, _kept(log, pages, DECISIONS_PAGE, _DECIDED)).state
+    return merge(others, _folded(log, pages, DECISIONS_PAGE, _DECIDED)[0]).state
+
+
+def _read(log: AuditLog, pages: PageStore) -> Folded:
+    others = _folded(log, pages, STATE_PAGE, _OTHERS)[0]
+    return merge(others, _folded(log, pages, DECISIONS_PAGE, _DECIDED)[0])
+
+
+def _kept(log: AuditLog, pages: PageStore, name: str, containers: frozenset[str]) -> Folded:
+    """What these containers come to; the page is written anew when it has fallen behind."""
+    folded, entries, tag = _folded(log, pages, name, containers)
     if entries >= KEEP_AFTER:
         with suppress(ConflictError):  # then somebody else kept one meanwhile, and theirs does
-            pages.swap(STATE_PAGE, encode_folded(folded), "application/octet-stream", tag)
-    return folded.state
+            pages.swap(name, encode_folded(folded), "application/octet-stream", tag)
+    return folded
 
 
-def _read(log: AuditLog, pages: PageStore, known: Folded | None = None) -> tuple[Folded, int, str | None]:
-    """The state, how many entries came after the page (or after what is known), and the page's tag."""
-    streams = [stream for container in CONTAINERS for stream in log.streams(container)]
-    if not streams and known is None:
-        return Folded(), 0, None
-    page = None
-    if known is None:
-        page = pages.page(STATE_PAGE)
-        known = None if page is None else decode_folded(page.data)
-    before = known or Folded()
+def _folded(log: AuditLog, pages: PageStore, name: str, containers: frozenset[str]) -> tuple[Folded, int, str | None]:
+    """What these containers come to, how many entries came after their page, and the page's tag."""
+    page = pages.page(name)
+    known = None if page is None else decode_folded(page.data)
+    folded, entries = _after(log, known or Folded(), containers)
+    return folded, entries, None if page is None else page.tag
+
+
+def _after(log: AuditLog, before: Folded, containers: frozenset[str]) -> tuple[Folded, int]:
+    """What is known with what came after it in these containers, and how many entries that were."""
     places: dict[str, Place] = {}
     entries: list[tuple[str, Entry]] = []
     broken: list[str] = []
-    for stream in streams:
+    there = {stream for container in containers for stream in log.streams(container)}
+    known = {
+        stream for stream in before.places if stream.partition("/")[0] in containers
+    }  # one that is gone is told, too
+    for stream in sorted(there | known):
         place = before.places.get(stream, Place())
         try:
             entries += list(_new(log, stream, place, places))
@@ -65,7 +133,7 @@ def _read(log: AuditLog, pages: PageStore, known: Folded | None = None) -> tuple
                 raise
             entries += _sound(log, stream, place)
             broken.append(str(error)[:500])
-    return fold(before, places, entries, broken), len(entries), None if page is None else page.tag
+    return fold(before, places, entries, broken), len(entries)
 
 
 def _new(log: AuditLog, stream: str, place: Place, places: dict[str, Place]) -> Iterator[tuple[str, Entry]]:

@@ -383,12 +383,12 @@ class Vetting:
         judge: Judge,
         beside: "_Beside",
     ) -> DossierFile:
-        file, store = subject.file, self._ports.store
+        file = subject.file
         inspection = self._ports.inspector().inspect(held.path, file, self._tell)  # (4)
-        reports = [store.put(EVIDENCE, msgspec.json.encode(inspection)).hex]
+        reports = [self._kept(msgspec.json.encode(inspection))]
         provenance, raw = self._provenance(subject, judge.stage)  # (5)
         if raw is not None:
-            reports.append(store.put(EVIDENCE, raw).hex)
+            reports.append(self._kept(raw))
         outcomes = [
             _digest(subject, inspection, held),
             *_held_inside(subject, inspection),
@@ -400,7 +400,7 @@ class Vetting:
         ]
         metadata, python = "", ""
         if inspection.metadata is not None and file.ecosystem is Ecosystem.PYPI:
-            metadata = store.put(EVIDENCE, inspection.metadata).hex
+            metadata = self._kept(inspection.metadata)
             parsed = parse_metadata(file.filename, inspection.metadata)
             python = "" if parsed.requires_python is None else str(parsed.requires_python)
         return replace(
@@ -415,6 +415,16 @@ class Vetting:
             md5=held.md5,
             reports=tuple(reports),
         )
+
+    def _kept(self, data: bytes) -> str:
+        """The sha256 under which evidence is stored from now on. UpstreamError when it can't be.
+
+        That its name is taken by other bytes says nothing of the file that it is about, so it doesn't fail it.
+        """
+        try:
+            return self._ports.store.put(EVIDENCE, data).hex
+        except IntegrityError as error:
+            raise UpstreamError(str(error)) from error
 
     def _provenance(self, subject: _Subject, stage: StagePolicy) -> tuple[Outcome, bytes | None]:
         file = subject.file

@@ -141,6 +141,7 @@ def _counted(
     local: bool,
 ) -> tuple[_Counted, ...]:
     """The newest approval of everybody whose approval counts, expired or not."""
+    assert case.request is not None  # noqa: S101 - the caller looked
     dossiers = {known.sha256 for known in case.dossiers}
     digests, binding = frozenset(dossier.files), case.binding
     newest: dict[tuple[str, str], Ruling] = {}
@@ -151,6 +152,7 @@ def _counted(
             and is_known(ruling.by, policy, local=local)
             and frozenset(ruling.files) == digests
             and ruling.binding == binding
+            and (ruling.project, ruling.stage) == (case.request.project, case.request.stage)
             and ruling.dossier in dossiers
             and ruling.time <= now + CLOCK_SKEW
         )

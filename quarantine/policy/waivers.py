@@ -10,7 +10,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from quarantine.exceptions import Grant, Grants
-from quarantine.model import Ecosystem, Finding, Item, Outcome, OutcomeKind
+from quarantine.model import Ecosystem, Finding, Item, Outcome, OutcomeKind, PackageFile
 from quarantine.policy.case import instant
 
 __all__ = ["FINAL", "covered", "exception_rule", "keys_of", "scoped", "waive"]
@@ -44,12 +44,19 @@ def scoped(label: str, key: str) -> str:
 
 
 def covered(item: Item, grants: Grants) -> tuple[Grant, ...]:
-    """The grants that stand behind every file of the item that may be installed; none where one of them has none."""
-    digests = [artifact.digest for artifact in item.artifacts]
-    if not digests or item.missing_digests:
+    """The grants that stand behind every file of the item that may be installed; none where one of them has none.
+
+    A file is known by its digest and its name: installers read the name, too.
+    """
+    if not item.artifacts or item.missing_digests:
         return ()
-    found = [None if digest is None else grants.live.get(digest) for digest in digests]
+    found = [_grant_of(artifact, grants) for artifact in item.artifacts]
     return () if None in found else tuple(dict.fromkeys(grant for grant in found if grant is not None))
+
+
+def _grant_of(artifact: PackageFile, grants: Grants) -> Grant | None:
+    grant = None if artifact.digest is None else grants.live.get(artifact.digest)
+    return grant if grant is not None and grant.file.filename == artifact.filename else None
 
 
 def waive(

@@ -209,7 +209,7 @@ def next_commands(case: ExceptionCase, decision: Decision) -> tuple[Line, ...]:
                 Line(
                     "",
                     f"let it hold longer{_not_by(case)}",
-                    f"{command} renew {me} {reason} --expires 90d{_waive(case)}",
+                    f"{command} renew {me} {reason} --expires 90d{_waive(case)}{_seen(case)}",
                 ),
                 revoke,
             ]
@@ -228,7 +228,9 @@ def next_commands(case: ExceptionCase, decision: Decision) -> tuple[Line, ...]:
                 return (revoke if decision.status is Status.SUSPENDED else reject,)
             again = decision.status in (Status.SUSPENDED, Status.EXPIRED)
             verb = "renew" if again else "approve"
-            approve = Line("", f"let it in{_not_by(case)}", f"{command} {verb} {me} {reason}{_waive(case)}")
+            approve = Line(
+                "", f"let it in{_not_by(case)}", f"{command} {verb} {me} {reason}{_waive(case)}{_seen(case)}"
+            )
             return (approve, revoke if again else reject)
 
 
@@ -248,6 +250,11 @@ def _waive(case: ExceptionCase) -> str:
     if len(keys) > 3:
         return " --waive all"
     return escape_prose("x" + "".join(f" --waive {shlex.quote(key)}" for key in keys))[1:]
+
+
+def _seen(case: ExceptionCase) -> str:
+    """The option that binds an approval to what this page says."""
+    return "" if case.dossier is None else f" --dossier {case.dossier.sha256[:12]}"
 
 
 # --- sections ---------------------------------------------------------------------------------------------------------

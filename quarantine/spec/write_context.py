@@ -11,25 +11,58 @@ from collections.abc import Mapping
 
 import yaml
 
-from quarantine.document import load_yaml
 from quarantine.errors import Problem, SpecError
+from quarantine.spec.documents import load
+from quarantine.spec.text import quote
 
-__all__ = ["BUILT_FILES", "CONDA_FILE", "CONTEXT_HEAD", "FOLDER", "LOCKED", "write_context"]
+__all__ = [
+    "BUILT_FILES",
+    "CONDA_FILE",
+    "CONTEXT_HEAD",
+    "FOLDER",
+    "LOCKED",
+    "LOCKED_CONDA",
+    "check_context",
+    "write_context",
+]
 
 CONTEXT_HEAD = "# Written by quarantine"
 """How each file of the context begins, by which it is told from somebody's own."""
 LOCKED = "locked.yaml"
 """The environment as it was locked: what is judged again when files are fetched once more."""
+LOCKED_CONDA = "conda.yml"
+"""The conda file of the lock, where it has packages."""
 FOLDER = "packages"
 """The folder of files in the context."""
 CONDA_FILE = "environment.yml"
 """What conda is given, in that folder: it knows the format by the name."""
-BUILT_FILES = frozenset({"environment.yaml", "conda.yml", LOCKED, "Dockerfile"})
+BUILT_FILES = frozenset({"environment.yaml", LOCKED_CONDA, LOCKED, "Dockerfile"})
 """What the context holds beside that folder."""
 _INSIDE = f"/opt/quarantine/{FOLDER}"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:-]*(?:/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}")
 _WIDTH = 1 << 20
+
+
+def check_context(environment: bytes, conda: bytes | None, file: str = "environment.yaml") -> None:
+    """Nothing, raising SpecError where the environment doesn't name the conda file that lies beside it, and no other.
+
+    What it names is what is judged, and what lies beside it is what is built: they must be one file. `file` is what a
+    person calls the environment.
+    """
+    document = load(file, environment)
+    if not isinstance(document.value, dict):
+        raise _problem(file, "is no mapping: expected what `check --lock azureml=DIR` wrote")
+    named = document.value.get("conda_file")
+    if conda is None and "conda_file" in document.value:
+        found = f"names a conda_file, but there is no {LOCKED_CONDA} beside it"
+    elif conda is not None and named != LOCKED_CONDA:
+        what = "no conda_file" if named is None else f"the conda_file {quote(str(named))}"
+        found = f"names {what}, expected {LOCKED_CONDA}, which lies beside it"
+    else:
+        return
+    line = document.line(("conda_file",))
+    raise SpecError([Problem(file=file, line=line, message=f"{found}: lock it again (check --lock azureml=DIR)")])
 
 
 def write_context(environment: bytes, conda: bytes | None, created_by: str, *, has_python: bool) -> Mapping[str, bytes]:
@@ -38,6 +71,7 @@ def write_context(environment: bytes, conda: bytes | None, created_by: str, *, h
     `environment` and `conda` are the files of the lock. `has_python` is whether there are wheels. The same gives the same
     bytes. SpecError for a lock that isn't one of ours.
     """
+    check_context(environment, conda)
     named = _mapping("environment.yaml", environment)
     name, image = named.get("name"), named.get("image")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -56,7 +90,7 @@ def write_context(environment: bytes, conda: bytes | None, created_by: str, *, h
 
 
 def _mapping(file: str, data: bytes) -> Mapping[str, object]:
-    value = load_yaml(file, data).value
+    value = load(file, data).value
     if not isinstance(value, dict):
         raise _problem(file, "is no mapping: expected what `check --lock azureml=DIR` wrote")
     return value
@@ -64,9 +98,9 @@ def _mapping(file: str, data: bytes) -> Mapping[str, object]:
 
 def _specs(conda: bytes) -> list[str]:
     """The conda packages of the lock: pip's come from the list beside the wheels."""
-    listed = _mapping("conda.yml", conda).get("dependencies")
+    listed = _mapping(LOCKED_CONDA, conda).get("dependencies")
     if not isinstance(listed, list):
-        raise _problem("conda.yml", "has no dependencies: expected what `check --lock azureml=DIR` wrote")
+        raise _problem(LOCKED_CONDA, "has no dependencies: expected what `check --lock azureml=DIR` wrote")
     return [entry for entry in listed if isinstance(entry, str)]
 
 

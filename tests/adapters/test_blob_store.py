@@ -130,7 +130,8 @@ def test_the_store_says_what_is_not_there_yet(account: BlobAccount) -> None:
 
     prefix = account.prefix
     assert store.probe() == (
-        f"{account.url} answers; made when first written to: {prefix}evidence, {prefix}pages, {prefix}log-checks"
+        f"{account.url} answers; made when first written to: {prefix}evidence, {prefix}verdicts, {prefix}pages, "
+        f"{prefix}decisions, {prefix}log-checks"
     )
 
 

@@ -104,7 +104,9 @@ def test_github_is_asked_for_a_token_of_the_audience(server: IssuerServer, tmp_p
         who = identities(server, source, tmp_path, subject="actor_id")
         found = [who.who(quiet), who.who(quiet)]
         job = who.job(quiet)
-    ada = Identity(kind="oidc", id="17", name="ada in acme/models", issuer=server.issuer, verified=True)
+    ada = Identity(
+        kind="oidc", id="17", name="ada in acme/models", issuer=server.issuer, claim="actor_id", verified=True
+    )
     assert found == [ada, ada]
     assert [(asked.method, asked.path) for asked in service.asked] == [
         ("GET", "/token?api-version=2.0&audience=https%3A%2F%2Fquarantine.example")
@@ -199,7 +201,12 @@ def test_azure_pipelines_is_asked_for_a_token(
         who = identities(server, source, tmp_path)
         found, job = who.who(quiet), who.job(quiet)
     assert found == Identity(
-        kind="oidc", id="p://acme/ml/train", name="p://acme/ml/train", issuer=server.issuer, verified=True
+        kind="oidc",
+        id="p://acme/ml/train",
+        name="p://acme/ml/train",
+        issuer=server.issuer,
+        claim="sub",
+        verified=True,
     )
     assert posts.seen == [("POST", f"/oidctoken{query}", f"Bearer {PASS}", "Suppress")]
     assert job == CiClaims(

@@ -66,7 +66,7 @@ def test_entra_takes_a_token_from_a_variable(server: IssuerServer, tmp_path: Pat
     }
     text = f"identity: {{kind: entra, audience: q, tenant: {TENANT}, authority: '{server.origin}', token: env:TOKEN}}"
     token = server.sign({**claims, **times(NOW)})
-    assert who(tmp_path, text, {"TOKEN": token}) == "ada@example.org (entra)"
+    assert who(tmp_path, text, {"TOKEN": token}) == "ada@example.org (entra of 127.0.0.1)"
     assert refusal(tmp_path, text, {}) == "identity needs the environment variable TOKEN: it isn't set"
 
 
@@ -92,7 +92,7 @@ def test_oidc_takes_a_token_from_where_it_runs(server: IssuerServer, tmp_path: P
             who(tmp_path, f"{text}}}", github),
             who(tmp_path, f"{text}, service_connection: {TENANT}}}", azure),
         ]
-    assert found == ["job (oidc)"] * 3
+    assert found == ["job (oidc of 127.0.0.1)"] * 3
     assert service.paths() == ["/github?a=b&audience=q", f"/ado?api-version=7.1&serviceConnectionId={TENANT}"]
 
 

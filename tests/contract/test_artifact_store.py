@@ -22,22 +22,28 @@ if TYPE_CHECKING:
 
 NOTHING = Digest.sha256("0" * 64)
 Tamper = Callable[[Digest, bytes], object]
-Made = tuple[ArtifactStore, Tamper]
+Place = Callable[[Digest], str]
+Made = tuple[ArtifactStore, Tamper, Place]
 
 
 @pytest.fixture(params=["local", "memory", "blobs", "blobs, in blocks"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
-    """Each implementation, and a way to change behind its back what it holds in the container `evidence`."""
+    """Each implementation, a way to change behind its back what its container `evidence` holds, and where that lies."""
     if request.param == "local":
-        return LocalStore(tmp_path), lambda d, data: (tmp_path / "evidence/sha256" / d.hex).write_bytes(data)
+        folder = tmp_path / "evidence/sha256"
+        return LocalStore(tmp_path), lambda d, data: (folder / d.hex).write_bytes(data), lambda d: str(folder / d.hex)
     if request.param == "memory":
         memory = MemoryStore()
-        return memory, lambda digest, data: memory.stored.update({("evidence", digest): data})
+        return memory, lambda digest, data: memory.stored.update({("evidence", digest): data}), str
     running: Azurite = request.getfixturevalue("azurite")
     account = running.storage()
     blobs = BlobStore(account, max_single_put_bytes=0) if "," in request.param else BlobStore(account)
     container = account.plain("evidence")
-    return blobs, lambda digest, data: container.upload_blob(f"sha256/{digest.hex}", data, overwrite=True)
+    return (
+        blobs,
+        lambda digest, data: container.upload_blob(f"sha256/{digest.hex}", data, overwrite=True),
+        lambda digest: f"{account.url}/{container.container_name}/sha256/{digest.hex}",
+    )
 
 
 @pytest.fixture
@@ -155,7 +161,7 @@ def test_what_is_not_there_is_said_to_be_missing(store: ArtifactStore) -> None:
 
 def test_changed_bytes_are_never_given_out(made: Made) -> None:
     """Bytes that no longer have their digest stop whoever asks for them, at the end of a stream at the latest."""
-    store, tamper = made
+    store, tamper, _ = made
     digest = store.put("evidence", b"verdict")
     tamper(digest, b"another verdict")
 
@@ -163,6 +169,49 @@ def test_changed_bytes_are_never_given_out(made: Made) -> None:
         store.get("evidence", digest)
     with pytest.raises(IntegrityError, match="holds other bytes than its name says"):
         list(store.read("evidence", digest))
+
+
+@pytest.mark.parametrize("squatting", [b"", b"dossie", b"dOssier", b"dossiers", b"x" * 3_000_000])
+def test_a_name_that_other_bytes_have_taken_is_not_passed_over(made: Made, squatting: bytes) -> None:
+    """Whoever was there first with other bytes is told to who puts the right ones, and stays to be looked at."""
+    store, tamper, place = made
+    store.put("evidence", b"so that there is a container")
+    digest = digest_of(b"dossier")
+    tamper(digest, squatting)
+    message = f"{place(digest)} holds other bytes than its name says: stop and look who changed it"
+
+    for put in (
+        lambda: store.put("evidence", b"dossier"),
+        lambda: store.put_file("evidence", digest, 7, BytesIO(b"dossier")),
+        lambda: store.get("evidence", digest),
+    ):
+        with pytest.raises(IntegrityError) as caught:
+            put()
+        assert str(caught.value) == message
+    assert store.size("evidence", digest) == len(squatting)
+
+
+@pytest.mark.parametrize("first", [b"dossier", b"dOssier"])
+def test_who_comes_first_meanwhile_is_held_to_the_digest(made: Made, first: bytes) -> None:
+    """The same where the name is taken while the bytes are read: False for the same ones, an error for others."""
+    store, tamper, place = made
+    store.put("evidence", b"so that there is a container")
+    digest = digest_of(b"dossier")
+
+    class Slow(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            tamper(digest, first)
+            return super().read(size)
+
+    if first == b"dossier":
+        assert store.put_file("evidence", digest, 7, Slow(b"dossier")) is False
+    else:
+        with pytest.raises(IntegrityError) as caught:
+            store.put_file("evidence", digest, 7, Slow(b"dossier"))
+        assert str(caught.value) == (
+            f"{place(digest)} holds other bytes than its name says: stop and look who changed it"
+        )
+    assert store.size("evidence", digest) == len(first)
 
 
 def test_bytes_can_be_taken_away(store: ArtifactStore) -> None:

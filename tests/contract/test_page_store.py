@@ -155,3 +155,13 @@ def test_one_has_a_lease_at_a_time(pages: PageStore) -> None:
     with pages.lease("publisher"):
         pass
     assert list(pages.names("")) == []
+
+
+def test_curators_pages_lie_apart(pages: PageStore) -> None:
+    """They are read by their name, and listed by a prefix that begins with theirs alone."""
+    tag = pages.swap("decisions/state.json", b"1", JSON, None)
+    pages.swap("state.json", b"2", JSON, None)
+
+    assert pages.page("decisions/state.json") == Page(data=b"1", tag=tag)
+    assert list(pages.names("")) == ["state.json"]
+    assert list(pages.names("decisions/")) == ["decisions/state.json"]

@@ -21,9 +21,10 @@ from zips import DEVICE, SYMLINK, Part, built, deflate
 from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore
 from quarantine.audit.events import request_drafts, ruling_draft
-from quarantine.exceptions import ExceptionCase, ExceptionFile, ExceptionRequest, Identity, RulingKind
+from quarantine.audit.fold import decode_folded, encode_folded
+from quarantine.exceptions import ExceptionCase, ExceptionFile, ExceptionRequest, Identity, Ruling, RulingKind
 from quarantine.model import Ecosystem
-from quarantine.pipeline.state import read_state
+from quarantine.pipeline.state import STATE_PAGE, keep_state, read_state
 
 HIGH = [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]
 FLAW = before("PYSEC-2024-7", "core", "9.0", severity=HIGH)
@@ -159,6 +160,49 @@ def test_an_approval_is_worth_nothing_for_another_digest(firm: Firm) -> None:
     assert processed.out.startswith("nothing was due\n")
     assert (verdict.status, verdict.item("core")["exception"]) == (1, None)
     assert evil.sha256 not in firm.in_mirror()
+
+
+def test_who_writes_the_mirrors_pages_approves_nothing(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept page with a made-up approval and dossier: the approval counts for nothing, and `audit verify` tells the dossier."""
+    id_ = firm.ask("core==1.0")
+    firm.process()
+    case = firm.cases[id_]
+    assert case.request is not None
+    assert case.dossier is not None
+    pages = LocalStore(firm.home.folder / ".quarantine")
+    monkeypatch.setattr("quarantine.pipeline.state.KEEP_AFTER", 1)
+    keep_state(firm.log, pages)
+    kept = pages.page(STATE_PAGE)
+    assert kept is not None
+    folded = decode_folded(kept.data)
+    assert folded is not None
+    harmless = replace(case.dossier, failures=())
+    ruling = Ruling(
+        kind=RulingKind.APPROVE,
+        id=entry_id(NOW),
+        time=NOW,
+        by=firm.person("bob"),
+        reason="as if by Bob",
+        policy="0" * 64,
+        files=case.dossier.files,
+        dossier=case.dossier.sha256,
+        project=case.request.project,
+        stage=case.request.stage,
+    )
+    made_up = replace(case, dossiers=(harmless,), rulings=(ruling,))
+    page = replace(folded, state=replace(folded.state, cases={**folded.state.cases, id_: made_up}))
+    sound = firm.home.run("audit", "verify")
+    pages.swap(STATE_PAGE, encode_folded(page), "application/octet-stream", kept.tag)
+
+    standing, verified = firm.standing(id_), firm.home.run("audit", "verify")
+
+    assert standing == ("vetted", 0)
+    assert sound.status == 0
+    assert verified.status == 1
+    assert verified.err.splitlines()[-2:] == [
+        f"error: {id_[:12]}: the pages state/exceptions.msgpack and decisions/exceptions.msgpack don't say what the log says",
+        "take both pages away, and see who wrote to them: they are made anew from the log",
+    ]
 
 
 def test_an_approval_is_worth_nothing_for_another_request(firm: Firm) -> None:

@@ -185,7 +185,7 @@ def test_a_clock_that_runs_backwards_decides_nothing(logged: House) -> None:
 @pytest.mark.parametrize("kind", ["changed", "taken away"])
 def test_evidence_that_is_not_what_it_was_is_found(logged: House, kind: str) -> None:
     """An entry names the whole verdict by its sha256: without it, or with another one, the log proves less."""
-    (file, *_) = sorted((logged.folder / ".quarantine/evidence/sha256").iterdir())
+    (file, *_) = sorted((logged.folder / ".quarantine/verdicts/sha256").iterdir())
     assert logged.run("audit", "verify").status == 0
     if kind == "changed":
         file.write_bytes(file.read_bytes().replace(b"denied", b"alowed").replace(b"allowed", b"denied!"))
@@ -197,3 +197,32 @@ def test_evidence_that_is_not_what_it_was_is_found(logged: House, kind: str) -> 
     assert ran.status == 1
     assert f"error: {STREAM}: entry " in ran.err
     assert file.name in ran.err
+
+
+def test_a_check_writes_only_where_verdicts_go(logged: House) -> None:
+    """Whoever may check needs no right where the publisher and curators write, so they can take no name there."""
+    written = {path.split("/")[1] for path in logged.stored() if path.startswith(".quarantine/")}
+
+    assert written - {"advisories.sqlite", "advisories.sqlite.lock"} == {"log", "verdicts"}
+
+
+def test_a_verdict_from_before_there_were_verdicts_counts(logged: House) -> None:
+    """It lies in `evidence`, where other bytes under its digest in `verdicts` don't pass for it, and don't go unseen."""
+    verdicts, evidence = (logged.folder / ".quarantine" / name / "sha256" for name in ("verdicts", "evidence"))
+    evidence.mkdir(parents=True)
+    for file in verdicts.iterdir():
+        file.rename(evidence / file.name)
+    (first, *_) = sorted(evidence.iterdir())
+
+    before = logged.run("audit", "verify")
+    (verdicts / first.name).write_bytes(b"something else")
+    after = logged.run("audit", "verify")
+    first.unlink()
+    (verdicts / first.name).unlink()
+    gone = logged.run("audit", "verify")
+
+    assert (before.status, before.err) == (0, "")
+    assert after.status == 1
+    assert f"{verdicts / first.name} holds other bytes than its name says: stop and look who changed it\n" in after.err
+    assert gone.status == 1
+    assert f"verdicts/sha256:{first.name} can't be read: no such file or directory\n" in gone.err

@@ -490,4 +490,5 @@ def test_an_unencrypted_upstream_is_refused(home: House) -> None:
     assert "http://169.254.169.254 isn't encrypted" in ran.err
     assert home.run("advisories", "sync", "--from", "http://169.254.169.254/all.zip").err == (
         "error: 169.254.169.254 leads to 169.254.169.254, a link-local or metadata address: refused\n"
+        "error: a copy of it can be read, too: quarantine advisories sync --from ZIP|FOLDER|URL\n"
     )

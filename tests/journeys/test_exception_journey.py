@@ -215,6 +215,8 @@ def _approve_own(company: Company, case: ExceptionCase) -> None:
         dossier=case.dossier.sha256,
         expires_at=NOW.replace(year=2027),
         waives=FLAWED,
+        project=case.request.project,
+        stage=case.request.stage,
     )
     company.append_raw("log-requests/demo-2026-11", case, forged)
     assert company.state().cases[case.id].rulings == ()

@@ -131,6 +131,7 @@ def test_from_a_denial_to_a_decision(office: Office) -> None:
     early = office.run("bob", "approve", me, "--reason", "fine", "--waive", "all")
     office.vet(whole, AGE, CVE)
     shown = office.run("carol", "show", me[:6], "--report", "json")
+    seen = office.cases[whole].dossiers[0].sha256[:12]
     own = office.run("ann", "approve", me, "--reason", "I need it", "--waive", "all")
     unnamed = office.run("bob", "approve", me, "--reason", "fine", "--waive", CVE)
     approved = office.run(
@@ -151,7 +152,10 @@ def test_from_a_denial_to_a_decision(office: Office) -> None:
     # the test wrote no evidence behind the dossier
     assert (shown.status, shown.json["standing"]["why"]) == (3, "has 0 of 1 approvals")
     assert [one["key"] for one in shown.json["against"]] == [AGE, CVE]
-    assert shown.json["next"][0] == f"quarantine exception approve {me} --reason 'why' --waive '{AGE}' --waive '{CVE}'"
+    assert (
+        shown.json["next"][0]
+        == f"quarantine exception approve {me} --reason 'why' --waive '{AGE}' --waive '{CVE}' --dossier {seen}"
+    )
     assert (own.status, own.err) == (
         1,
         f"refused: {me}: {office.person('ann')} asked for it, and whoever asks never approves: somebody else must\nnothing was written\n",

@@ -371,6 +371,25 @@ def test_nothing_is_fetched_of_a_lock_that_is_denied(home: House) -> None:
     assert not (home.folder / "wheels").exists()
 
 
+def test_under_another_policy_than_the_expected_one_nothing_is_asked_and_nothing_fetched(home: House) -> None:
+    """As of a check: undecided and recorded, and under the one that is expected it is fetched."""
+    prepare(home, BASE)
+    lock = locked(home, pinned(BASE))
+    digest = home.check(lock).json["policy"]["sha256"]
+    fetching = ("mirror", "fetch", "--lock", lock, "--to", "wheels", "--expect-policy")
+    home.index.asked.clear()
+
+    other = home.run(*fetching, "0" * 64)
+    asked, there = [*home.index.asked], (home.folder / "wheels").exists()
+    expected = home.run(*fetching, f"sha256:{digest.upper()}")
+
+    assert (other.status, other.err) == (3, "error: nothing was fetched: the lock is not allowed now\n")
+    assert f"the policy in force is {digest}, expected {'0' * 64}" in " ".join(other.out.split())
+    assert (asked, there) == ([], False)
+    assert '"reasons":[{"outcome":"fail","rule":"policy"}]' in home.run("audit", "export").out
+    assert (expected.status, expected.out) == (0, "1 file, 0.0 MiB in wheels\n")
+
+
 @pytest.mark.parametrize(
     ("name", "data", "status", "said"),
     [
@@ -381,6 +400,12 @@ def test_nothing_is_fetched_of_a_lock_that_is_denied(home: House) -> None:
             3,
             ("wheels/acme_base-0.9-py3-none-any.whl is there with other bytes than were judged: stop and look who changed "
             "it, or take it away"),
+        ),
+        (
+            "requirements.txt",
+            b"evil==1.0",
+            2,
+            "wheels holds a requirements.txt that quarantine didn't write: name a new folder, or an empty one",
         ),
     ],
 )  # fmt: skip
@@ -509,6 +534,10 @@ def test_fetching_that_is_interrupted_leaves_nothing_half_done(home: House) -> N
             "--azureml names both the lock and the folder: leave out --lock and --to",
         ),
         (["fetch", "--lock", "nothing.txt", "--to", "x"], "nothing.txt: no such file"),
+        (
+            ["fetch", "--lock", "nothing.txt", "--to", "x", "--expect-policy", ""],
+            "--expect-policy '': expected the 64 hexadecimal digits of a sha256",
+        ),
         (["serve", "--stage", "nowhere"], "no stage 'nowhere' in the policy: expected development or production"),
     ],
 )

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,13 @@ import yaml
 from channels import CondaChannel, distribution
 from house import NOW, House
 from mirror_samples import Mirror, wheel
-from registries import DockerRegistry, docker_registry, made_image
+from registries import DockerRegistry, Made, docker_registry, made_image
+from servers import Answer, Asked, WebServer
 
 from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore
 from quarantine.errors import SpecError
-from quarantine.spec.write_context import write_context
+from quarantine.spec.write_context import check_context, write_context
 
 ENVIRONMENT = """\
 $schema: https://azuremlschemas.azureedge.net/latest/environment.schema.json
@@ -57,15 +58,20 @@ def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
         yield running
 
 
-def test_a_lock_becomes_a_build_context_that_needs_no_network(home: House, registry: DockerRegistry) -> None:
-    """Wheels of the mirror and of the index, the conda packages as a channel, the image by its digest; twice the same."""
-    image = made_image()
-    registry.push("azureml/base", image, "1")
+def take_images_from(home: House, url: str) -> None:
+    """Images of Azure ML are allowed, and asked for there."""
     home.others = ["{name: mar, type: oci, url: 'https://mcr.microsoft.com', mode: curated, entries: mar.yaml}"]
     home.lists = {
         "mar.yaml": "version: 1\nallow: [{name: azureml/*, owner: ml, reason: ours, added: 2026-01-01, expires: 2027-06-01}]\n"
     }
-    home.registries = {"mcr.microsoft.com": registry.url}
+    home.registries = {"mcr.microsoft.com": url}
+
+
+def test_a_lock_becomes_a_build_context_that_needs_no_network(home: House, registry: DockerRegistry) -> None:
+    """Wheels of the mirror and of the index, the conda packages as a channel, the image by its digest; twice the same."""
+    image = made_image()
+    registry.push("azureml/base", image, "1")
+    take_images_from(home, registry.url)
     public = home.index.add("public-lib", "3.0")
     with CondaChannel(folder=home.folder / "forge", name="forge") as channel:
         digests = {
@@ -207,3 +213,135 @@ def test_an_image_alone_is_a_context_too() -> None:
 
     assert list(files) == ["locked.yaml", "Dockerfile", "environment.yaml"]
     assert files["Dockerfile"].decode().splitlines()[1:] == [f"FROM {IMAGE}"]
+
+
+# --- what is built is what was judged ---------------------------------------------------------------------------------
+
+HEAD = "# Written by quarantine 1\n"
+GOOD = made_image()
+LOCK = f"{HEAD}name: scoring\nimage: mcr.microsoft.com/azureml/base@{GOOD.digest}\n"
+EVIL = f"{HEAD}name: scoring\nimage: {IMAGE}\n"
+
+
+def registry_of(image: Made, meanwhile: Callable[[], object] = lambda: None) -> Callable[[Asked], Answer]:
+    """Answers of a registry that has one image, and of somebody who does something whenever it is asked."""
+
+    def answer(asked: Asked) -> Answer:
+        meanwhile()
+        name = asked.path.rpartition("/")[2]
+        if name == str(image.digest):
+            headers = {"Content-Type": image.media_type, "Docker-Content-Digest": name}
+            return Answer(headers=headers, body=image.manifest)
+        found = next((data for digest, data in image.blobs.items() if str(digest) == name), None)
+        return Answer(status=404) if found is None else Answer(body=found)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("environment.yaml", EVIL), ("conda.yml", f"{HEAD}dependencies: [evil]\n")],
+)
+def test_a_file_that_changes_while_it_is_judged_ends_in_no_context(home: House, name: str, text: str) -> None:
+    """Also one that comes to be: nobody judged it."""
+    with WebServer(registry_of(GOOD, lambda: home.write(f"build/{name}", text))) as registry:
+        take_images_from(home, registry.origin)
+        home.advise()
+        home.write("build/environment.yaml", LOCK)
+
+        ran = home.run("mirror", "fetch", "--azureml", "build")
+
+    said = f"build/{name} was changed while it was judged: see who changes it, and run this again"
+    assert (ran.status, ran.err) == (3, f"error: {said}\n"), ran.out
+    assert context(home) == {"environment.yaml": LOCK.encode(), name: text.encode()}
+
+
+def test_a_file_that_is_another_one_only_for_the_judge_ends_in_no_context(home: House) -> None:
+    """It is there before and afterwards, and what lay there in between was allowed."""
+
+    def asked_who_runs_this(_: Asked) -> Answer:
+        home.write("build/environment.yaml", LOCK)
+        return Answer(status=404)
+
+    back = registry_of(GOOD, lambda: home.write("build/environment.yaml", EVIL))
+    with WebServer(back) as registry, WebServer(asked_who_runs_this) as machine:
+        take_images_from(home, registry.origin)
+        home.settings.append(f"identity: {{kind: oidc, issuer: '{machine.origin}', audience: q}}")
+        home.advise()
+        home.variables = {
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{machine.origin}/job?a=b",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x",
+        }
+        home.write("build/environment.yaml", EVIL)
+
+        ran = home.run("mirror", "fetch", "--azureml", "build")
+
+    said = "build/environment.yaml was changed while it was judged: see who changes it, and run this again"
+    assert (ran.status, ran.err.splitlines()[-1]) == (3, f"error: {said}"), ran.out
+    assert context(home) == {"environment.yaml": EVIL.encode()}
+
+
+def test_a_job_is_no_environment_to_build(home: House) -> None:
+    """Of its own `image` nobody judges anything: it would be what the context is built from."""
+    job = (
+        f"{HEAD}$schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json\nname: scoring\n"
+        f"image: {IMAGE}\nenvironment: {{image: 'mcr.microsoft.com/azureml/base@{GOOD.digest}'}}\n"
+    )
+    with WebServer(registry_of(GOOD)) as registry:
+        take_images_from(home, registry.origin)
+        home.advise()
+        home.write("build/environment.yaml", job)
+
+        ran = home.run("mirror", "fetch", "--azureml", "build")
+
+    said = "is no Azure ML environment (azureml-commandJob): lock it again (check --lock azureml=DIR)"
+    assert (ran.status, ran.err) == (2, f"error: build/environment.yaml:1: {said}\n"), ran.out
+    assert context(home) == {"environment.yaml": job.encode()}
+
+
+def test_another_conda_file_than_the_one_that_is_built_is_not_judged_for_it(home: House) -> None:
+    """The folder's own is harmful, the one that the environment names isn't; nobody is asked about either."""
+    lock = f"{LOCK}conda_file: ../conda.yml\n"
+    home.advise()
+    home.write("conda.yml", "dependencies: []\n")
+    home.write("build/conda.yml", f"{HEAD}dependencies: [evil]\n")
+    home.write("build/environment.yaml", lock)
+
+    ran = home.run("mirror", "fetch", "--azureml", "build")
+
+    said = "names the conda_file '../conda.yml', expected conda.yml, which lies beside it"
+    assert (ran.status, ran.err) == (
+        2,
+        f"error: build/environment.yaml:4: {said}: lock it again (check --lock azureml=DIR)\n",
+    )
+    assert sorted(context(home)) == ["conda.yml", "environment.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("named", "conda", "said"),
+    [
+        ("conda_file: ./conda.yml", b"", "names the conda_file './conda.yml', expected conda.yml, which lies beside it"),
+        ("conda_file: {dependencies: []}", b"", "names the conda_file \"{'dependencies': []}\", expected conda.yml, which lies beside it"),
+        ("conda_file:", b"", "names no conda_file, expected conda.yml, which lies beside it"),
+        ("conda_file: conda.yml", None, "names a conda_file, but there is no conda.yml beside it"),
+        ("conda_file:", None, "names a conda_file, but there is no conda.yml beside it"),
+    ],
+)  # fmt: skip
+def test_an_environment_names_the_conda_file_beside_it(named: str, conda: bytes | None, said: str) -> None:
+    """Exactly that, and none where there is none; the line says where it doesn't."""
+    with pytest.raises(SpecError) as error:
+        check_context(f"name: x\nimage: {IMAGE}\n{named}\n".encode(), conda, "build/locked.yaml")
+
+    assert str(error.value) == f"build/locked.yaml:3: {said}: lock it again (check --lock azureml=DIR)"
+
+
+def test_an_environment_without_a_conda_file_has_none_beside_it() -> None:
+    """What isn't named isn't judged; whoever writes the context looks, too."""
+    with pytest.raises(SpecError) as error:
+        write_context(f"name: x\nimage: {IMAGE}\n".encode(), b"dependencies: []", "quarantine 1", has_python=False)
+
+    assert str(error.value) == (
+        "environment.yaml:1: names no conda_file, expected conda.yml, which lies beside it: "
+        "lock it again (check --lock azureml=DIR)"
+    )

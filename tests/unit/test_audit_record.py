@@ -12,6 +12,7 @@ from quarantine.audit.record import (
     Entry,
     Json,
     encode_entry,
+    evidence_of,
     line_sha256,
     new_id,
     parse_entry,
@@ -198,6 +199,13 @@ def test_ids_need_ten_random_bytes() -> None:
     """Less randomness would be padded to something predictable."""
     with pytest.raises(ValueError, match="9 random bytes: expected 10"):
         new_id(NOON, bytes(9))
+
+
+def test_only_verdicts_are_looked_up_where_verdicts_are_written() -> None:
+    """What decides and what is published is evidence of those who decide and publish; a verdict may be older."""
+    streams = ["log-checks/ml", "log-decisions/ml", "log-publish/ml", "log-requests/ml", "log-checks-of-others/ml"]
+
+    assert [evidence_of(stream) for stream in streams] == [("verdicts", "evidence"), *[("evidence",)] * 4]
 
 
 @pytest.mark.parametrize("name", ["log-checks/local-2026-11", "log-a/b", "log-decisions/a..b_c.1"])

@@ -173,6 +173,43 @@ def test_what_an_earlier_run_left_is_taken_away(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo-1.0-py3-none-any.whl", "requirements.txt"]
 
 
+@pytest.mark.parametrize(
+    ("listing", "said"),
+    [
+        (None, "holds 'requirements.txt', which is nothing of this lock: name a new folder, or an empty one"),
+        (
+            b"# Written by quarantine 1\n",
+            "holds a requirements.txt that quarantine didn't write: name a new folder, or an empty one",
+        ),
+    ],
+)
+def test_a_list_that_somebody_else_wrote_is_not_taken_for_ours(
+    tmp_path: Path, listing: bytes | None, said: str
+) -> None:
+    """Whoever installs from the folder would be given it, or its owner would lose it."""
+    (tmp_path / "requirements.txt").write_bytes(b"evil==1.0\n")
+
+    with pytest.raises(UsageError) as error:
+        fetch([wanted()], tmp_path, listing, ports(MemoryStore()), silent)
+
+    assert str(error.value) == f"{tmp_path} {said}"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"requirements.txt": b"evil==1.0\n"}
+
+
+def test_a_list_of_an_earlier_run_is_written_again_and_never_left_behind(tmp_path: Path) -> None:
+    """It is what this run says; where it says nothing, the old one would be taken for its own."""
+    fetch([wanted()], tmp_path, b"# Written by quarantine 1\n", ports(MemoryStore()), silent)
+    fetch([wanted()], tmp_path, b"# Written by quarantine 2\n", ports(MemoryStore()), silent)
+    assert (tmp_path / "requirements.txt").read_bytes() == b"# Written by quarantine 2\n"
+
+    with pytest.raises(UsageError) as error:
+        fetch([wanted()], tmp_path, None, ports(MemoryStore()), silent)
+
+    assert str(error.value) == (
+        f"{tmp_path} holds 'requirements.txt', which is nothing of this lock: name a new folder, or an empty one"
+    )
+
+
 def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     """It may lead anywhere: what it is called doesn't count."""
     folder = tmp_path / "got"

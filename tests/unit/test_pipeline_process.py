@@ -149,6 +149,8 @@ class Mill:
             expires_at=until or at + 30 * DAY,
             waives=waives,
             binding=current.binding,
+            project=current.request.project,
+            stage=current.request.stage,
         )
         self.log.append(DECISIONS, [ruling_draft(current.request, ruling)])
 
@@ -603,7 +605,8 @@ def test_nothing_is_dropped_while_requests_are_lost(mill: Mill) -> None:
 
     done = mill.run()
 
-    assert [trouble.text.partition(":")[0] for trouble in done.troubles] == ["requests are lost"]
+    assert [warning.partition(":")[0] for warning in done.warnings] == ["requests are lost"]
+    assert done.troubles == ()
     assert mill.desk.held() == [CORE.digest.hex]
 
 

@@ -1,5 +1,6 @@
 """Reading what all exceptions are: what somebody with the least rights can break, and what they can't."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,13 +21,22 @@ from exception_records import (
     wheel,
 )
 from fakes_store import MemoryStore
+from msgspec.structs import replace
 
 from quarantine.adapters.local_log import LocalLog
 from quarantine.audit import events
-from quarantine.audit.fold import decode_folded
-from quarantine.errors import IntegrityError
-from quarantine.exceptions import ExceptionRequest, Joined, PublicationKind, RulingKind
-from quarantine.pipeline.state import KEEP_AFTER, STATE_PAGE, keep_state, read_state
+from quarantine.audit.fold import Folded, decode_folded, encode_folded
+from quarantine.errors import IntegrityError, UpstreamError
+from quarantine.exceptions import ExceptionRequest, Joined, PolicyPublished, PublicationKind, RulingKind, State
+from quarantine.pipeline.state import (
+    DECISIONS_PAGE,
+    KEEP_AFTER,
+    STATE_PAGE,
+    keep_decisions,
+    keep_state,
+    read_log,
+    read_state,
+)
 
 
 def told(log: LocalLog, asked: ExceptionRequest) -> None:
@@ -104,8 +114,8 @@ def test_what_is_read_twice_counts_once(tmp_path: Path) -> None:
 
     kept = decode_folded(pages.pages[STATE_PAGE])
     assert kept is not None
-    assert first.cases == second.cases == kept.state.cases
-    assert first.cases[asked.id].joined == (joined,)
+    assert first.cases == second.cases
+    assert first.cases[asked.id].joined == kept.state.cases[asked.id].joined == (joined,)
 
 
 def test_no_flood_of_people_who_join_takes_long_to_read(tmp_path: Path) -> None:
@@ -120,3 +130,97 @@ def test_no_flood_of_people_who_join_takes_long_to_read(tmp_path: Path) -> None:
 
     assert len(state.cases[asked.id].joined) == 100
     assert {ignored.why for ignored in state.ignored} == {"more than 100 people who ask for the same"}
+
+
+def test_who_writes_the_pages_of_the_mirror_makes_up_no_approval(tmp_path: Path) -> None:
+    """Of the publisher's page counts what requesters and the publisher say: no ruling, no wheel, no policy."""
+    log, pages = LocalLog(tmp_path), MemoryStore()
+    asked = request()
+    told(log, asked)
+    keep(log, pages, asked)
+    before = read_log(log)
+    kept = decode_folded(pages.pages[STATE_PAGE])
+    assert kept is not None
+    (case,) = kept.state.cases.values()
+    made_up = replace(case, rulings=(ruling(asked, case.dossier),))
+    policy = PolicyPublished(time=NOON, by=BOB, sha256="0" * 64, bundle="1" * 64, reason="x")
+    state = replace(kept.state, cases={asked.id: made_up}, policies=(policy,))
+
+    pages.pages[STATE_PAGE] = encode_folded(replace(kept, state=state))
+    after = read_state(log, pages)
+
+    assert (after.cases, after.policies) == (before.cases, ())
+
+
+def test_who_decides_writes_no_dossier(tmp_path: Path) -> None:
+    """Of the curators' page counts what they decide: no request, no dossier, no step of the publisher."""
+    log, pages = LocalLog(tmp_path), MemoryStore()
+    asked = request()
+    log.append(REQUESTS, events.request_drafts(asked, [entry_id()]))
+    before = read_state(log, pages)
+    found = dossier(asked)
+    case = replace(before.cases[asked.id], request=request(wheel()), dossiers=(found,))
+
+    pages.pages[DECISIONS_PAGE] = encode_folded(Folded(state=State(cases={asked.id: case}, as_of=NOON)))
+
+    assert read_state(log, pages) == before
+
+
+def test_each_keeps_what_they_may_say(tmp_path: Path) -> None:
+    """Two pages, of which each holds places of its own streams; together they are the whole state."""
+    log, pages = LocalLog(tmp_path), MemoryStore()
+    asked = request()
+    told(log, asked)
+
+    keep(log, pages, asked)
+
+    others, decided = decode_folded(pages.pages[STATE_PAGE]), decode_folded(pages.pages[DECISIONS_PAGE])
+    assert others is not None
+    assert decided is not None
+    assert set(others.places) == {REQUESTS, PUBLISH}
+    assert set(decided.places) == {DECISIONS}
+    assert others.state.cases[asked.id].rulings == ()
+    assert decided.state.cases[asked.id].dossiers == ()
+    assert read_state(log, pages) == read_log(log)
+
+
+def test_a_decision_counts_though_its_page_cannot_be_kept(tmp_path: Path) -> None:
+    """The page is a shortcut: who may not write it decides all the same."""
+    log = LocalLog(tmp_path)
+    asked = request()
+    told(log, asked)
+    many(log, DECISIONS, asked)
+
+    assert keep_decisions(log, ReadOnly()) == read_log(log)
+
+
+def test_a_stream_that_a_page_knows_and_that_is_gone_is_told(tmp_path: Path) -> None:
+    """Nothing is decided from what is left of a log."""
+    log, pages = LocalLog(tmp_path), MemoryStore()
+    asked = request()
+    told(log, asked)
+    keep(log, pages, asked)
+    shutil.rmtree(tmp_path / DECISIONS)
+
+    with pytest.raises(IntegrityError, match=DECISIONS):
+        read_state(log, pages)
+
+
+class ReadOnly(MemoryStore):
+    """Pages that nobody may write."""
+
+    def swap(self, name: str, data: bytes, content_type: str, expected: str | None) -> str:
+        raise UpstreamError(f"the page {name} can't be written: {len(data)} {content_type} {expected}")
+
+
+def keep(log: LocalLog, pages: MemoryStore, asked: ExceptionRequest) -> None:
+    """Both pages, after as many entries as it takes for them to be kept."""
+    log.append(PUBLISH, [events.vetted_draft(asked, dossier(asked), entry_id()) for _ in range(KEEP_AFTER)])
+    many(log, DECISIONS, asked)
+    keep_state(log, pages)
+    keep_decisions(log, pages)
+
+
+def many(log: LocalLog, stream: str, asked: ExceptionRequest) -> None:
+    """So many rulings that a page is kept."""
+    log.append(stream, [events.ruling_draft(asked, ruling(asked, kind=RulingKind.REJECT)) for _ in range(KEEP_AFTER)])

@@ -866,6 +866,20 @@ def test_a_dossier_that_was_changed_is_noticed() -> None:
         desk.vetting().again(desk.case(case.request))
 
 
+def test_evidence_whose_name_is_taken_fails_nothing() -> None:
+    """Other bytes under the digest of a package's metadata leave no dossier, and are no failure of the package."""
+    desk = Desk(upstreams={"pypi": (CORE,)})
+    assert CORE.core_metadata is not None
+    digest = Digest.sha256(sha256(CORE.core_metadata).hexdigest())
+    desk.store.stored["evidence", digest] = b"something else"
+
+    with pytest.raises(UpstreamError) as caught:
+        desk.vetting().vet(desk.ask(python(CORE)))
+
+    assert str(caught.value) == f"{digest} holds other bytes than its name says: stop and look who changed it"
+    assert (desk.written()[0], desk.store.stored["evidence", digest]) == (0, b"something else")
+
+
 def test_stale_advisories_say_nothing_new() -> None:
     """What was found before stands until they can be trusted."""
     desk = Desk(upstreams={"pypi": (CORE,)})

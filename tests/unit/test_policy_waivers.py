@@ -66,10 +66,12 @@ def test_keys_mean_this_failure(outcome: Outcome, expected: tuple[str, ...]) -> 
 
 def test_covered_means_every_file_that_may_be_installed() -> None:
     """One file without an exception, or bytes that the owner doesn't list, and none stands behind the item."""
-    first, second = grant(), grant(digest=TWO, exception="f" * 32)
+    other = replace(file(digest=TWO.hex), filename="demo-1.0-py2-none-any.whl")
+    first, second = grant(), grant(file=other, exception="f" * 32)
     assert covered(item(), live(first)) == (first,)
     assert covered(TWO_FILES, live(first, second)) == (first, second)
     assert covered(TWO_FILES, live(first)) == ()
+    assert covered(TWO_FILES, live(first, grant(digest=TWO))) == ()  # the bytes, but under another name
     assert covered(item(artifacts=(wheel(digest=None),)), live(first)) == ()
     assert covered(item(missing_digests=frozenset({TWO})), live(first)) == ()
     assert covered(item(artifacts=()), live(first)) == ()
@@ -112,7 +114,8 @@ def test_what_is_final_is_never_waived(rule: str) -> None:
 def test_every_exception_behind_an_item_must_waive_it() -> None:
     """Of two files one is let in despite its age: the item isn't. The end that is told is the first."""
     said = (failed("minimum-age"),)
-    other = {"digest": TWO, "exception": "f" * 32, "days": 2}
+    second = replace(file(digest=TWO.hex), filename="demo-1.0-py2-none-any.whl")
+    other = {"file": second, "exception": "f" * 32, "days": 2}
     assert waive(said, TWO_FILES, (), live(grant("minimum-age"), grant(**other))) == said  # type: ignore[arg-type]  # all of their kinds
     (waived,) = waive(said, TWO_FILES, (), live(grant("minimum-age"), grant("minimum-age", **other)))  # type: ignore[arg-type]  # all of their kinds
     assert waived.message == "waived by exception ffffffffffff until 2026-11-25T12:00:00Z: so it is"
@@ -232,9 +235,12 @@ def test_bytes_that_were_let_in_once_are_named_with_what_became_of_it() -> None:
 def test_a_conda_package_is_let_in_by_its_digest() -> None:
     """The same waiver, for what a channel lists."""
     of = conda("tool", "1.0", "tool 1.0", age=timedelta(days=1))
-    (digest,) = [artifact.digest for artifact in of.artifacts]
+    (artifact,) = of.artifacts
+    digest = artifact.digest
     assert digest is not None
-    let_in = grant(digest=digest, waives=frozenset({"tool 1.0 minimum-age"}))
+    let_in = grant(
+        file=replace(file(digest=digest.hex), filename=artifact.filename), waives=frozenset({"tool 1.0 minimum-age"})
+    )
     evidence = Evidence(item=of, findings=(), grants=Grants(live={digest: let_in}))
     (age,) = [o for o in judge(PRODUCTION, evidence, SNAPSHOT, NOW) if o.rule == "minimum-age"]
     assert age.kind is OutcomeKind.PASS

@@ -19,7 +19,7 @@ from policy_samples import LINUX, policy
 from quarantine.audit.events import request_id, ruling_draft
 from quarantine.audit.record import new_id
 from quarantine.errors import SpecError, UpstreamError, UsageError
-from quarantine.exceptions import ExceptionFile, ExceptionRequest, RulingKind, State
+from quarantine.exceptions import ExceptionFile, ExceptionRequest, Identity, RulingKind, State
 from quarantine.model import Ecosystem, parse_version
 from quarantine.pipeline.request import (
     Already,
@@ -311,6 +311,29 @@ def test_somebody_else_joins() -> None:
     assert joined == JoinedTo(request=first.request)
     assert [(one.by, one.reason) for one in case.joined] == [(BOB, "so does ours")]
     assert case.requesters == {ALICE.key, BOB.key}
+
+
+@pytest.mark.parametrize(
+    ("by", "file"),
+    [
+        (replace(ALICE, verified=False), wheel()),
+        (ALICE, replace(wheel(), filename="numpy-1.26.4-py2-none-any.whl")),
+        (ALICE, replace(wheel(), size=7)),
+    ],
+    ids=["an identity that doesn't count", "another name", "another size"],
+)
+def test_nobody_joins_what_others_made_up(by: Identity, file: ExceptionFile) -> None:
+    """What can't be approved, or says something else of the same bytes, keeps nobody from asking."""
+    desk = Desk()
+    desk.people.person = by
+    file_request((file,), wish(), desk.ports, quiet)
+    desk.people.person = BOB
+
+    filed = file_request((wheel(),), wish("so does ours", nonce="n2"), desk.ports, quiet)
+
+    assert isinstance(filed, Filed)
+    assert filed.request.files == (wheel(),)
+    assert len(desk.state.cases) == 2
 
 
 @pytest.mark.parametrize(

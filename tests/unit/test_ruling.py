@@ -246,6 +246,38 @@ def test_a_key_that_is_none_is_refused(key: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_an_approval_is_of_what_was_looked_at() -> None:
+    """Vetting that finds the same again takes nothing away; one that finds something else must be looked at first."""
+    desk = Desk()
+    seen = desk.vet(failures=[AGE], time=NOON - timedelta(hours=2))
+    dossiers = frozenset({seen.sha256[:12]})
+    desk.vet(failures=[AGE], time=NOON - timedelta(hours=1))
+    same = ruled(desk.rule(RulingKind.APPROVE, waive_all=True, dossiers=dossiers))
+    desk.vet(failures=[AGE, CVE])
+
+    changed = desk.rule(RulingKind.APPROVE, waive_all=True, dossiers=dossiers)
+
+    assert isinstance(same.decision, Approved)
+    assert isinstance(changed, Refused)
+    me = desk.asked.id[:12]
+    why = f"vetting found something else since dossier {seen.sha256[:12]}: quarantine exception show {me}"
+    assert (changed.why, changed.verdict) == (why, Verdict.UNDECIDED)
+
+
+@pytest.mark.parametrize("text", ["ab", "0" * 12])
+def test_a_dossier_that_is_none_is_refused(text: str) -> None:
+    """Too short a beginning, or one of no dossier of the exception."""
+    desk = Desk()
+    desk.vet(failures=[AGE])
+
+    with pytest.raises(UsageError) as caught:
+        desk.rule(RulingKind.APPROVE, waive_all=True, dossiers=frozenset({text}))
+    assert str(caught.value) == (
+        f"--dossier '{text}' is no dossier of {desk.asked.id[:12]}: expected at least the first 6 hexadecimal digits of the "
+        "one that exception show names"
+    )
+
+
 def test_what_is_final_stays_so() -> None:
     """No option lets it in."""
     desk = Desk()
