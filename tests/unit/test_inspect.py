@@ -312,6 +312,8 @@ ENTERS = "it is run to enter an environment"
         (f"{DATA}/scripts/Activate.ps1", "bin/Activate.ps1", ENTERS),
         (f"{DATA}/scripts/activate_this.py", "bin/activate_this.py", ENTERS),
         (f"{DATA}/scripts/bash", "bin/bash", "it is a program of the system"),
+        (f"{DATA}/scripts/sh", "bin/sh", "it is a program of the system"),
+        (f"{DATA}/scripts/ksh", "bin/ksh", "it is a program of the system"),
         (f"{DATA}/data/lib/python3.11/os.py", "lib/python3.11", "that is where Python's own modules are"),
         (f"{DATA}/data/Lib/os.py", "Lib", "that is where Python's own modules are"),
         (f"{DATA}/data/lib/libssl.so.3", "lib", OUTSIDE),
@@ -320,6 +322,8 @@ ENTERS = "it is run to enter an environment"
         (f"{DATA}/data/conda-meta/history", "conda-meta", OUTSIDE),
         (f"{DATA}/data/etc/conda/activate.d/x.sh", "etc/conda/activate.d/x.sh", "it is run, or read, to enter an environment"),
         (f"{DATA}/data/etc/jupyter/jupyter_server_config.py", "etc/jupyter/jupyter_server_config.py", "Jupyter runs it whenever it starts"),
+        (f"{DATA}/data/etc/ipython/startup/x.ipy", "etc/ipython/startup/x.ipy", "Jupyter runs it whenever it starts"),
+        (f"{DATA}/data/etc/ipython/ipython_config.json", "etc/ipython/ipython_config.json", "it says what IPython runs whenever it starts"),
         ("app.start", "site-packages/app.start", RUNS),
     ],
 )  # fmt: skip
