@@ -166,13 +166,14 @@ def show(session: Session, id_: str, form: str) -> int:
 
 def read_dossier(store: "ArtifactStore", case: "ExceptionCase") -> tuple["Dossier | None", str]:
     """The case's newest dossier, None where it has none; where it can't be read, why."""
-    from quarantine.exceptions import Dossier  # noqa: PLC0415  # --help needs none of it
+    from quarantine.audit.record import EVIDENCE  # noqa: PLC0415  # --help needs none of it
+    from quarantine.exceptions import Dossier  # noqa: PLC0415
     from quarantine.model import Digest  # noqa: PLC0415
 
     if case.dossier is None:
         return None, ""
     try:
-        found = Dossier.decode(store.get("evidence", Digest.sha256(case.dossier.sha256)))
+        found = Dossier.decode(store.get(EVIDENCE, Digest.sha256(case.dossier.sha256)))
     except (ValueError, QuarantineError) as error:
         return None, str(error)
     if found.exception != case.id:

@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from quarantine.audit.record import EVIDENCE
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.exceptions import Identity, PolicyPublished, State
 from quarantine.model import Digest, Receipt
@@ -20,8 +21,6 @@ from quarantine.policy.load import Policy, load, policy_sha256
 from quarantine.ports import ArtifactStore, AuditLog
 
 __all__ = ["InForce", "bundle_of", "publish_policy", "published_policy"]
-
-_EVIDENCE = "evidence"
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +58,7 @@ def publish_policy(
     """
     from quarantine.audit.events import DECISIONS, policy_draft  # noqa: PLC0415  # only this writes an entry
 
-    bundle = store.put(_EVIDENCE, bundle_of(files))
+    bundle = store.put(EVIDENCE, bundle_of(files))
     published = PolicyPublished(time=now, by=by, sha256=policy_sha256(files), bundle=bundle.hex, reason=reason)
     (receipt,) = log.append(f"{DECISIONS}/decisions-{now:%Y-%m}", [policy_draft(published, project, entry_id)])
     return published, receipt
@@ -79,7 +78,7 @@ def published_policy(state: State, store: ArtifactStore, now: datetime) -> tuple
             "no policy is in force yet: what was published is of a time to come; see whose clock is wrong"
         )
     last = past[-1]
-    files = _decode(store.get(_EVIDENCE, Digest.sha256(last.bundle)))
+    files = _decode(store.get(EVIDENCE, Digest.sha256(last.bundle)))
     if policy_sha256(files) != last.sha256:
         raise IntegrityError(
             f"the policy that was published on {last.time:%Y-%m-%d} is {policy_sha256(files)}, and its entry says "

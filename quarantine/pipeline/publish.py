@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from quarantine.audit.events import PUBLISH, publication_draft
-from quarantine.audit.record import Draft
+from quarantine.audit.record import EVIDENCE, Draft
 from quarantine.errors import ConflictError, IntegrityError, QuarantineError, UpstreamError
 from quarantine.exceptions import (
     Approved,
@@ -52,8 +52,8 @@ __all__ = [
     "unlist_all",
 ]
 
-HELD, EVIDENCE = "held", "evidence"
-"""Containers: what was fetched to be vetted, and what is known of it."""
+HELD = "held"
+"""The container of what was fetched to be vetted."""
 STEP_FILES = 150
 """A step of more files is written as several entries: a file and its metadata are 134 bytes of the 32 KiB of a record."""
 ENDS = (PublicationKind.PUBLISHING, PublicationKind.PUBLISHED, PublicationKind.UNLISTING, PublicationKind.UNLISTED)
