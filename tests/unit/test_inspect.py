@@ -513,7 +513,7 @@ def array(kind: str, rest: bytes) -> bytes:
         ("m.bin", EVIL, "m.bin"),
         ("m.dat", pickle.dumps(Evil(), 0), "m.dat"),
         ("m.txt", EVIL, "m.txt"),
-        ("m.pkl.gz", gzip.compress(EVIL), "m.pkl.gz"),
+        ("m.pkl.gz", gzip.compress(EVIL, mtime=0), "m.pkl.gz"),
         ("m.joblib", bz2.compress(EVIL), "m.joblib"),
         ("m.npy", array("|O", EVIL), "m.npy"),
         ("m.npy", array("object", EVIL), "m.npy"),
@@ -582,7 +582,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, to: str = "", data: bytes =
 
 def sdist(*more: tuple[tarfile.TarInfo, bytes]) -> bytes:
     own = [member(name, data=data) for name, data in SDIST.items()]
-    return gzip.compress(tar_of([*own, *more]))
+    return gzip.compress(tar_of([*own, *more]), mtime=0)
 
 
 def of_sdist(data: bytes) -> Found:
@@ -614,7 +614,7 @@ def test_a_plain_source_distribution_passes() -> None:
         (sdist()[:-20], "not a readable tar.gz file (it is cut)"),
         (sdist() + b"x", "there are bytes behind its packed data"),
         (sdist() + sdist(), "there are bytes behind its packed data"),
-        (gzip.compress(tar(SDIST) + tar(SDIST)), "there are bytes behind its last member"),
+        (gzip.compress(tar(SDIST) + tar(SDIST), mtime=0), "there are bytes behind its last member"),
         (sdist(member("/etc/passwd")), "its member '/etc/passwd' has an absolute path"),
         (sdist(member("../x")), "its member '../x' leads out of its folder"),
         (sdist(member("app-1.0/../../x")), "its member 'app-1.0/../../x' leads out of its folder"),
@@ -641,7 +641,7 @@ def test_a_plain_source_distribution_passes() -> None:
         ),
         (sdist(member("app-1.0/setup.py/x")), "its member 'app-1.0/setup.py' is a file and a folder"),
         (
-            gzip.compress(bytes(100 * 1024 * 1024)),
+            gzip.compress(bytes(100 * 1024 * 1024), mtime=0),
             "it unpacks to more than 50 times its size",
         ),
         (
@@ -672,7 +672,7 @@ def test_a_hostile_source_distribution_is_refused(data: bytes, expected: str) ->
 )
 def test_a_source_distribution_of_another_package_fails(members: dict[str, bytes], expected: str) -> None:
     """File name, folder and PKG-INFO must tell of what was asked for."""
-    assert said(of_sdist(gzip.compress(tar(members))), "metadata")[1].startswith(expected)
+    assert said(of_sdist(gzip.compress(tar(members), mtime=0)), "metadata")[1].startswith(expected)
 
 
 def test_a_zip_file_is_a_source_distribution_too() -> None:
