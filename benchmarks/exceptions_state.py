@@ -29,6 +29,7 @@ from quarantine.audit.record import Draft, new_id
 from quarantine.config import shipped
 from quarantine.exceptions import (
     DossierSummary,
+    ExceptionCase,
     ExceptionFile,
     ExceptionRequest,
     Identity,
@@ -115,8 +116,15 @@ def entries(number: int) -> Iterator[tuple[str, Draft]]:
     request = replace(request, id=request_id(request))
     yield from ((REQUESTS, draft) for draft in request_drafts(request, [entry_id()]))
     waived = (f"{name} 1.0 vulnerability:CVE-2020-{number}",)
+    binding = ExceptionCase(id=request.id, request=request).binding
     dossier = DossierSummary(
-        time=NOW, sha256=sha256(f"dossier {number}"), files=(file.sha256,), failures=waived, policy=sha256(""), by=BOB
+        binding=binding,
+        time=NOW,
+        sha256=sha256(f"dossier {number}"),
+        files=(file.sha256,),
+        failures=waived,
+        policy=sha256(""),
+        by=BOB,
     )
     yield PUBLISH, vetted_draft(request, dossier, entry_id())
     ruling = Ruling(
@@ -132,6 +140,7 @@ def entries(number: int) -> Iterator[tuple[str, Draft]]:
         waives=waived,
         project=request.project,
         stage=request.stage,
+        binding=binding,
     )
     yield DECISIONS, ruling_draft(request, ruling)
     for kind in (PublicationKind.PUBLISHING, PublicationKind.PUBLISHED):

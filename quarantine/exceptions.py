@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Annotated, Literal, NewType
+from typing import Annotated, Literal, NewType, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -109,7 +109,10 @@ class Identity(_Value, frozen=True, kw_only=True):
         return self.issuer, self.id
 
     def __str__(self) -> str:
-        where = urlsplit(self.issuer).hostname if self.issuer else None
+        try:
+            where = urlsplit(self.issuer).hostname
+        except ValueError:  # whoever may write a record writes any issuer
+            where = "no host"
         by = "" if where is None else f" of {where}"
         return f"{self.name or self.id} ({self.kind}{by}{'' if self.verified else ', unverified'})"
 
@@ -117,7 +120,7 @@ class Identity(_Value, frozen=True, kw_only=True):
 # --- asked for --------------------------------------------------------------------------------------------------------
 
 
-class ExceptionFile(_Value, frozen=True, order=True, kw_only=True):
+class ExceptionFile(_Value, frozen=True, kw_only=True):
     """One file that an exception is for: known by its sha256, described by the rest.
 
     `upstream` owns the name; it is `MIRROR` for a name that no upstream has. `subdir` and `build` are a conda package's.
@@ -132,6 +135,16 @@ class ExceptionFile(_Value, frozen=True, order=True, kw_only=True):
     size: Annotated[int, Meta(ge=0)] | None = None
     subdir: Annotated[str, Meta(max_length=64)] = ""
     build: Annotated[str, Meta(max_length=128)] = ""
+
+    def __lt__(self, other: Self) -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[str | int, ...]:
+        size = -1 if self.size is None else self.size
+        return (
+            self.ecosystem, self.upstream, self.name, self.version, self.filename, self.sha256, size, self.subdir, self.build,
+        )  # fmt: skip
 
     @property
     def digest(self) -> Digest:
@@ -186,6 +199,13 @@ class ExceptionRequest(_Value, frozen=True, kw_only=True):
     time: _Instant
     until: _Instant | None = None
     nonce: _Name = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where it names one file twice, or more files than one may have, however it was made."""
+        if len(self.files) > MAX_FILES:
+            raise ValueError(f"it names {len(self.files)} files: expected {MAX_FILES} at most")
+        if len({file.sha256 for file in self.files}) < len(self.files):
+            raise ValueError("it names one file twice: expected each sha256 once")
 
 
 class Joined(_Value, frozen=True, kw_only=True):
@@ -299,7 +319,7 @@ class RulingKind(StrEnum):
 class Ruling(_Value, frozen=True, kw_only=True):
     """One curator's word on one exception. An approval binds files, a dossier, an expiry and the failures it waives.
 
-    `binding` is that of the case's files, by all that was said of them. `project` and `stage` are those of the request, so
+    `binding` is that of the case: of its request and files, by all that was said of them. `project` and `stage` are those of the request, so
     that what stops an exception stops it whatever becomes of the request.
     """
 
@@ -378,8 +398,13 @@ class ExceptionCase(_Value, frozen=True, kw_only=True):
 
     @property
     def binding(self) -> str:
-        """What stands for the files with all that is said of them; "" where nothing is attached, since the id does that then."""
-        return sha256(msgspec.json.encode((self.id, *self.files))).hexdigest() if self.attached else ""
+        """What stands for the request and the files with all that is said of them; "" without a request.
+
+        The id stands for the request, too, but a kept page could have another one under it.
+        """
+        if self.request is None:
+            return ""
+        return sha256(msgspec.json.encode((self.id, self.request, self.files))).hexdigest()
 
     @property
     def files(self) -> tuple[ExceptionFile, ...]:
@@ -457,7 +482,7 @@ class State(_Value, frozen=True, kw_only=True):
     delivered: frozenset[str] = frozenset()
     ignored: tuple[Ignored, ...] = ()
     broken: tuple[str, ...] = ()
-    as_of: datetime | None = None
+    as_of: _Instant | None = None
 
 
 # --- what a decision comes to -----------------------------------------------------------------------------------------

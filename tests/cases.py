@@ -100,4 +100,9 @@ def case(*rulings: Ruling, dossiers: tuple[DossierSummary, ...] | None = None, *
     asked = request()
     known = (dossier(FLAW),) if dossiers is None else dossiers
     given = {"id": asked.id, "request": asked, "dossiers": known, "rulings": rulings, **more}
-    return ExceptionCase(**given)  # type: ignore[arg-type]  # spelled out by the callers
+    made = ExceptionCase(**given)  # type: ignore[arg-type]  # spelled out by the callers
+    return replace(
+        made,
+        dossiers=tuple(replace(one, binding=one.binding or made.binding) for one in made.dossiers),
+        rulings=tuple(replace(one, binding=one.binding or made.binding) for one in made.rulings),
+    )

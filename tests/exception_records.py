@@ -12,6 +12,7 @@ from quarantine.audit.events import request_id
 from quarantine.audit.record import Draft, Entry, new_id
 from quarantine.exceptions import (
     DossierSummary,
+    ExceptionCase,
     ExceptionFile,
     ExceptionRequest,
     Identity,
@@ -107,6 +108,7 @@ def dossier(
         final=tuple(final),
         policy=POLICY_SHA,
         by=PUBLISHER,
+        binding=ExceptionCase(id=asked.id, request=asked).binding,
     )
 
 
@@ -137,6 +139,7 @@ def ruling(
         waives=tuple(waives),
         project=asked.project,
         stage=asked.stage,
+        binding=ExceptionCase(id=asked.id, request=asked).binding,
     )
 
 

@@ -206,7 +206,17 @@ HOSTILE_DOSSIER = _dossier(
     ),
 )
 
-CASES: dict[str, ExceptionCase] = {
+
+def _bound(case: ExceptionCase) -> ExceptionCase:
+    """The case, with its dossiers and rulings bound to it."""
+    return replace(
+        case,
+        dossiers=tuple(replace(dossier, binding=case.binding) for dossier in case.dossiers),
+        rulings=tuple(replace(ruling, binding=case.binding) for ruling in case.rulings),
+    )
+
+
+_CASES: dict[str, ExceptionCase] = {
     "requested": ExceptionCase(id=_SOURCE.id, request=_SOURCE),
     "waiting": ExceptionCase(
         id=_ASKED.id,
@@ -252,6 +262,7 @@ CASES: dict[str, ExceptionCase] = {
         ),
     ),
 }
+CASES = {name: _bound(case) for name, case in _CASES.items()}
 DOSSIERS: dict[str, Dossier] = {
     "waiting": WAITING_DOSSIER,
     "final": BAD_DOSSIER,

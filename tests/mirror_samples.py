@@ -194,6 +194,7 @@ class Mirror:
             files=tuple(sorted({entry.file.sha256 for entry in files})),
             policy="a" * 64,
             by=ROBOT,
+            binding=ExceptionCase(id=request.id, request=request).binding,
         )
         self.log.append(f"{PUBLISH}/process-{now:%Y-%m}", [vetted_draft(request, summary, self.id())])
         self.rule(request, RulingKind.APPROVE, now, summary, now + timedelta(days=days))
@@ -220,6 +221,7 @@ class Mirror:
             expires_at=expires_at,
             project=request.project,
             stage=request.stage,
+            binding=ExceptionCase(id=request.id, request=request).binding,
         )
         self.log.append(f"{DECISIONS}/decisions-{now:%Y-%m}", [ruling_draft(request, ruling)])
 

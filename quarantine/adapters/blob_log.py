@@ -5,7 +5,7 @@
 An append, in this order:
 
 1. lists the stream's segments, and reads the last line of the last one, and no more, which must be an entry;
-2. goes on to a new segment where that one is full or sealed: seals it as it stands, and makes the next (If-None-Match: *);
+2. goes on to a new segment where that one is full (40,000 entries or 64 MiB) or sealed: seals it as it stands, and makes the next (If-None-Match: *);
 3. appends the new lines in one block, on the condition that the segment is still as long as it was (412 otherwise);
 4. answers.
 
@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from quarantine.audit.chain import Head, Place, Tail, extend
-from quarantine.audit.record import Draft, Entry, parse_entry, parse_stream
+from quarantine.audit.record import MAX_INTEGER, Draft, Entry, parse_entry, parse_stream
 from quarantine.audit.resume import Part, needed, resume, start_of
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.append_blobs import (
@@ -56,6 +56,7 @@ from quarantine.io.azure import (
     status_of,
     why,
 )
+from quarantine.io.segments import ROLL_BYTES, at_once, bounded
 from quarantine.model import Receipt
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ _CLOSED = frozenset({"BlobIsSealed", "BlockCountExceedsLimit"})
 # or an append came too late
 _BEATEN = frozenset({"AppendPositionConditionNotMet", "ConditionNotMet"}) | _CLOSED
 
+# who may add blobs can add one with a key that they alone have (Microsoft's "Provide an encryption key on a request")
+_KEYED = "BlobUsesCustomerSpecifiedEncryption"
+
 
 class BlobLog:
     """An audit log in a storage account, for any number of writers anywhere."""
@@ -86,11 +90,13 @@ class BlobLog:
         account: BlobAccount,
         *,
         max_segment_entries: int = MAX_SEGMENT_ENTRIES,
+        max_segment_bytes: int = ROLL_BYTES,
         max_block_bytes: int = MAX_BLOCK_BYTES,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._account = account
         self._max_entries = max_segment_entries
+        self._max_bytes = max_segment_bytes
         self._max_block = max_block_bytes
         self._patience = patience_seconds
         # the threads of one process take turns: losing to each other would cost them more
@@ -151,13 +157,8 @@ class BlobLog:
         with self._reading(stream) as container:
             there = segments(container, stream)
             wanted = needed(after, [segment.first for segment in there])
-            parts: list[Part] = []
-            for segment in there[len(there) - len(wanted) :]:
-                size = segment.size if segment == there[-1] else final_size(container, stream, segment)
-                start = min(start_of(after), size) if segment.first == after.segment else 0
-                data = read_bytes(container, f"{folder_of(stream)}/{segment.name}", start, size)
-                parts.append(Part(segment=segment.first, start=start, data=data))
-            return resume(after, parts)
+            parts = _parts(container, stream, there, after, len(wanted))
+            return resume(after, tuple(at_once(parts)))
 
     def latest(self, stream: str) -> Entry | None:
         """The stream's last entry, read from its end alone; None for an empty one. UpstreamError, IntegrityError."""
@@ -206,6 +207,8 @@ class BlobLog:
             except IntegrityError as error:
                 raise IntegrityError(f"the audit log {self._url(stream)}: {error}") from error
             except AzureError as error:
+                if code_of(error) == _KEYED:
+                    raise self._keyed(stream) from None
                 if attempt is not None and code_of(error) in _CLOSED:
                     closed |= {attempt.segment}
                 self._may_go_on(stream, error, backoff, in_doubt=attempt is not None)
@@ -226,7 +229,8 @@ class BlobLog:
         count = 0 if head is None else head.seq + 1
         last = there[-1] if there else None
         sealed = last is not None and (last.sealed or last.name in closed)
-        if last is not None and last.size and (sealed or count - last.first >= self._max_entries):
+        full = last is not None and (count - last.first >= self._max_entries or last.size >= self._max_bytes)
+        if last is not None and last.size and (sealed or full):
             if not sealed and not seal_segment(container, stream, last):
                 return None
             last = None
@@ -297,7 +301,15 @@ class BlobLog:
         except IntegrityError as error:
             raise IntegrityError(f"the audit log {self._url(stream)}: {error}") from error
         except AzureError as error:
+            if code_of(error) == _KEYED:
+                raise self._keyed(stream) from None
             explain(self._account, _container(stream), f"the audit log {stream} can't be read", READ, error)
+
+    def _keyed(self, stream: str) -> IntegrityError:
+        return IntegrityError(
+            f"the audit log {self._url(stream)}: a blob of it is encrypted with somebody's own key: no append made it, "
+            "stop and look who did"
+        )
 
     def _url(self, stream: str) -> str:
         return f"{self._account.url}/{self._account.prefix}{stream}"
@@ -308,6 +320,17 @@ class BlobLog:
 
 def _container(stream: str) -> str:
     return stream.partition("/")[0]
+
+
+def _parts(
+    container: "ContainerClient", stream: str, there: Sequence[BlobSegment], after: Place, count: int
+) -> Iterator[Part]:
+    """What the last so many segments hold, each read when it is asked for. AzureError, IntegrityError."""
+    for segment in there[len(there) - count :]:
+        size = bounded(segment.name, segment.size if segment == there[-1] else final_size(container, stream, segment))
+        start = min(start_of(after), size) if segment.first == after.segment else 0
+        data = read_bytes(container, f"{folder_of(stream)}/{segment.name}", start, size)
+        yield Part(segment=segment.first, start=start, data=data)
 
 
 def _is_stream(text: str) -> bool:
@@ -321,6 +344,8 @@ def _chained(stream: str, head: Head | None, drafts: Sequence[Draft]) -> tuple[t
     try:
         return extend(stream, head, drafts)
     except ValueError as error:
+        if head is not None and head.seq + len(drafts) > MAX_INTEGER:
+            raise IntegrityError(f"no number is left after entry {head.seq}: stop and look who wrote it") from error
         raise UpstreamError(f"an entry can't be written to the audit log: {error}") from error
 
 

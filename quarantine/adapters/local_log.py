@@ -17,21 +17,23 @@ not left by a crash: nothing is repaired then, and nothing written. No link is f
 """
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from quarantine.audit.chain import Head, Place, Tail, extend, head_of
-from quarantine.audit.record import MAX_RECORD_BYTES, Draft, Entry, parse_entry, parse_stream
-from quarantine.audit.resume import Part, needed, resume, start_of
+from quarantine.audit.record import MAX_INTEGER, MAX_RECORD_BYTES, Draft, Entry, parse_entry, parse_stream
+from quarantine.audit.resume import needed, resume, start_of
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.folders import locked, make_folder, make_root, names, open_file, open_folder, read_at
 from quarantine.io.mounts import network_filesystem
 from quarantine.io.segments import (
+    LARGEST_APPEND,
+    ROLL_BYTES,
     Ending,
     Segment,
     append_lines,
+    at_once,
     move_aside,
     read_lines,
     read_part,
@@ -45,7 +47,6 @@ from quarantine.model import Receipt
 __all__ = ["LocalLog"]
 
 MAX_SEGMENT_ENTRIES = 40_000
-MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 LOCK_SECONDS = 30.0
 
 
@@ -57,7 +58,7 @@ class LocalLog:
         root: Path,
         *,
         max_segment_entries: int = MAX_SEGMENT_ENTRIES,
-        max_segment_bytes: int = MAX_SEGMENT_BYTES,
+        max_segment_bytes: int = ROLL_BYTES,
         lock_seconds: float = LOCK_SECONDS,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
@@ -72,33 +73,35 @@ class LocalLog:
 
         UpstreamError when that can't be done; IntegrityError when what is there is not a log.
         """
-        _chained(stream, None, drafts)
+        size = sum(len(line) for line, _ in _chained(stream, None, drafts))
+        if size > LARGEST_APPEND:
+            raise UpstreamError(
+                f"{size} bytes can't be written to the audit log at once: expected {LARGEST_APPEND} at most"
+            )
         if not drafts:
             return ()
         with self._translated(stream):
             self._refuse_network()
             folder = self._create(stream)
-            try:
-                # the first step: nobody else appends from here on
-                with locked(folder, shared=False, seconds=self._lock_seconds):
-                    return self._append(folder, stream, drafts)
-            finally:
-                os.close(folder)
+            with _closing(folder), _that_stream_alone(), locked(folder, shared=False, seconds=self._lock_seconds):
+                # the first step is done: nobody else appends from here on
+                return self._append(folder, stream, drafts)
 
     def streams(self, container: str | None = None) -> tuple[str, ...]:
-        """The names of all streams, or of those of one container, sorted. UpstreamError, IntegrityError."""
+        """The names of all streams, or of those of one container, sorted. UpstreamError, IntegrityError.
+
+        A link that is called like a stream is one that can't be read: it says nothing of the others.
+        """
         found: list[str] = []
         with self._translated(""):
             try:
                 root = open_folder(self._root)
             except FileNotFoundError:
                 return ()
-            try:
+            with _closing(root):
                 for name in names(root):
                     if name.startswith("log-") and container in (None, name):
                         found += self._streams_of(root, name)
-            finally:
-                os.close(root)
         return tuple(sorted(found))
 
     def lines(self, stream: str) -> Iterator[bytes]:
@@ -117,53 +120,44 @@ class LocalLog:
         No segment before the place is read, and of its own one only the line before it, which must be that of the
         place's head. IntegrityError when the stream has less than the place says, or something else. UpstreamError.
         """
-        with self._translated(stream):
-            folder = self._open(stream)
+        with self._reading(stream) as folder:
             if folder is None:
                 needed(after, ())
                 return Tail(lines=(), segment=0, offset=0)
-            try:
-                there, complete, _ = self._snapshot(folder, stream)
-                wanted = needed(after, [segment.first for segment in there])
-                parts: list[Part] = []
-                for segment in there[len(there) - len(wanted) :]:
-                    start = start_of(after) if segment.first == after.segment else 0
-                    parts.append(read_part(folder, segment, start, complete if segment == there[-1] else None))
-                return resume(after, parts)
-            finally:
-                os.close(folder)
+            there, complete, _ = self._snapshot(folder, stream)
+            wanted = needed(after, [segment.first for segment in there])
+            parts = (
+                read_part(
+                    folder,
+                    segment,
+                    start_of(after) if segment.first == after.segment else 0,
+                    complete if segment == there[-1] else None,
+                )
+                for segment in there[len(there) - len(wanted) :]
+            )
+            return resume(after, tuple(at_once(parts)))
 
     def latest(self, stream: str) -> Entry | None:
         """The stream's last complete entry, read from its end alone; None for an empty one."""
-        with self._translated(stream):
-            folder = self._open(stream)
+        with self._reading(stream) as folder:
             if folder is None:
                 return None
-            try:
-                with locked(folder, shared=True, seconds=self._lock_seconds):
-                    for segment in reversed(segments(folder)):
-                        file = open_file(folder, segment.name, os.O_RDONLY)
-                        try:
-                            line = self._tail(file, stream, segment).line
-                        finally:
-                            os.close(file)
-                        if line:
-                            self._head(stream, segment, line)
-                            return parse_entry(line)
-            finally:
-                os.close(folder)
+            with locked(folder, shared=True, seconds=self._lock_seconds):
+                for segment in reversed(segments(folder)):
+                    file = open_file(folder, segment.name, os.O_RDONLY)
+                    try:
+                        line = self._tail(file, stream, segment).line
+                    finally:
+                        os.close(file)
+                    if line:
+                        self._head(stream, segment, line)
+                        return parse_entry(line)
         return None
 
     def torn_bytes(self, stream: str) -> int:
         """The length of an unfinished last line, 0 where there is none. UpstreamError, IntegrityError."""
-        with self._translated(stream):
-            folder = self._open(stream)
-            if folder is None:
-                return 0
-            try:
-                return self._snapshot(folder, stream)[2]
-            finally:
-                os.close(folder)
+        with self._reading(stream) as folder:
+            return 0 if folder is None else self._snapshot(folder, stream)[2]
 
     def place(self, stream: str, line: int) -> str:
         """Where the stream's line of that number, counted from 1, stands or would stand: `FILE:LINE`."""
@@ -234,18 +228,14 @@ class LocalLog:
 
     def _numbered(self, stream: str) -> Iterator[tuple[str, bytes]]:
         """The complete lines, each with its segment's name."""
-        with self._translated(stream):
-            folder = self._open(stream)
+        with self._reading(stream) as folder:
             if folder is None:
                 return
-            try:
-                there, complete, _ = self._snapshot(folder, stream)
-                for segment in there:
-                    limit = complete if segment == there[-1] else None
-                    for line in read_lines(folder, segment.name, limit):
-                        yield segment.name, line
-            finally:
-                os.close(folder)
+            there, complete, _ = self._snapshot(folder, stream)
+            for segment in there:
+                limit = complete if segment == there[-1] else None
+                for line in read_lines(folder, segment.name, limit):
+                    yield segment.name, line
 
     def _snapshot(self, folder: int, stream: str) -> tuple[tuple[Segment, ...], int, int]:
         """The segments, how much of the last one is complete, and how many bytes stand after that.
@@ -281,48 +271,51 @@ class LocalLog:
 
     def _create(self, stream: str) -> int:
         """The open folder of a stream, made when missing, for its owner alone."""
-        current = make_root(self._root)
-        for part in stream.split("/"):
+        container, name = stream.split("/")
+        with _closing(make_root(self._root)) as root, _closing(make_folder(root, container)) as folder:
             try:
-                deeper = make_folder(current, part)
-            finally:
-                os.close(current)
-            current = deeper
-        return current
+                return make_folder(folder, name)
+            except (NotADirectoryError, PermissionError) as error:
+                if name not in names(folder):
+                    raise
+                raise _told(error) from error
 
-    def _open(self, stream: str) -> int | None:
-        """The open folder of a stream, None when there is no such stream."""
+    @contextmanager
+    def _reading(self, stream: str) -> Iterator[int | None]:
+        """The open folder of a stream, None when there is no such stream; errors as ours."""
         try:
-            parts = parse_stream(stream).split("/")
+            parse_stream(stream)
         except ValueError as error:
             raise UpstreamError(f"the audit log can't be read: {error}") from error
+        with self._translated(stream):
+            folder = self._open(*stream.split("/"))
+            if folder is None:
+                yield None
+                return
+            with _closing(folder), _that_stream_alone():
+                yield folder
+
+    def _open(self, container: str, name: str) -> int | None:
         try:
-            current = open_folder(self._root)
-            for part in parts:
-                try:
-                    deeper = open_folder(part, current)
-                finally:
-                    os.close(current)
-                current = deeper
+            with (
+                _closing(open_folder(self._root)) as root,
+                _closing(open_folder(container, root)) as folder,
+                _that_stream_alone(),
+            ):
+                return open_folder(name, folder)
         except FileNotFoundError:
             return None
-        return current
 
     def _streams_of(self, root: int, container: str) -> Iterator[str]:
-        folder = open_folder(container, root)
-        try:
-            for name in names(folder):
-                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-                if stat.S_ISLNK(mode):
-                    raise IntegrityError(f"{container}/{name} is a symbolic link: expected the folder of a stream")
+        with _closing(open_folder(container, root)) as folder, os.scandir(folder) as found:
+            for item in found:
                 try:
-                    stream = parse_stream(f"{container}/{name}")
+                    stream = parse_stream(f"{container}/{item.name}")
                 except ValueError:
                     continue
-                if stat.S_ISDIR(mode):
+                # nothing is followed here: whoever reads a link as a stream is told
+                if item.is_symlink() or item.is_dir(follow_symlinks=False):
                     yield stream
-        finally:
-            os.close(folder)
 
     def _refuse_network(self) -> None:
         kind = network_filesystem(self._root, self._mounts)
@@ -352,8 +345,36 @@ class LocalLog:
             raise UpstreamError(f"the audit log {self._root / stream} can't be used: {reason}") from error
 
 
+@contextmanager
+def _closing(folder: int) -> Iterator[int]:
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _that_stream_alone() -> Iterator[None]:
+    """What somebody put in the place of a stream or its files, or keeps from us there, as an IntegrityError.
+
+    Where a folder is shared, anybody can; it is no failure of the disk, and says nothing of the other streams.
+    """
+    try:
+        yield
+    except (NotADirectoryError, PermissionError) as error:
+        raise _told(error) from error
+
+
+def _told(error: NotADirectoryError | PermissionError) -> IntegrityError:
+    if isinstance(error, NotADirectoryError):
+        return IntegrityError("it is not a folder: no append made it, stop and look who did")
+    return IntegrityError("its rights, or those of a file in it, keep you from it: look who made it")
+
+
 def _chained(stream: str, head: Head | None, drafts: Sequence[Draft]) -> tuple[tuple[bytes, Receipt], ...]:
     try:
         return extend(stream, head, drafts)
     except ValueError as error:
+        if head is not None and head.seq + len(drafts) > MAX_INTEGER:
+            raise IntegrityError(f"no number is left after entry {head.seq}: stop and look who wrote it") from error
         raise UpstreamError(f"an entry can't be written to the audit log: {error}") from error

@@ -120,8 +120,8 @@ class _Requested(_Data, frozen=True, kw_only=True):
     project: str
     stage: str
     reason: str
-    until: datetime | None
-    time: datetime
+    until: Annotated[datetime, Meta(tz=True)] | None
+    time: Annotated[datetime, Meta(tz=True)]
     files: tuple[ExceptionFile, ...]
 
 
@@ -325,7 +325,7 @@ def _part(entry: Entry, data: _Requested) -> RequestPart:
         raise ValueError(f"{entry.type}: names another time than its entry does, or a part beyond its end")
     for file in data.files:
         file.check()
-    if data.until is not None and not data.time < data.until < data.time + timedelta(days=MAX_DAYS):
+    if data.until is not None and not timedelta(0) < data.until - data.time < timedelta(days=MAX_DAYS):
         raise ValueError(f"{entry.type}: asks for an end before its beginning, or more than {MAX_DAYS} days after it")
     request = ExceptionRequest(
         id=data.exception,

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from quarantine.audit.chain import Place
-from quarantine.audit.events import DECISIONS, PUBLISH, Delivered, Event, RequestPart, meaning, request_id
+from quarantine.audit.events import DECISIONS, PUBLISH, REQUESTS, Delivered, Event, RequestPart, meaning, request_id
 from quarantine.audit.record import Entry
 from quarantine.exceptions import (
     Attached,
@@ -32,9 +32,11 @@ from quarantine.exceptions import (
 
 __all__ = ["Folded", "decode_folded", "encode_folded", "fold", "merge"]
 
-VERSION = 4
+VERSION = 5
 """Of the fold's meaning: a page of another version is folded again from the start."""
 MAX_IGNORED = 100
+_NO_FORM = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+"""What a record that is of no form may raise: whoever may ask writes anything, and must not keep others from reading."""
 MAX_JOINED = 100
 """Anybody may write that they ask for the same, as often as they like: more are no news, and would take time to fold."""
 
@@ -69,7 +71,7 @@ def decode_folded(data: bytes) -> Folded | None:
     """What a page holds; None for one that is of another version, or none at all: then everything is read again."""
     try:
         folded = _decoder.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):  # whoever writes it may have written anything
         return None
     return folded if folded.version == VERSION else None
 
@@ -102,7 +104,9 @@ def fold(
                     delivered.add(event.key)
                 case _:
                     cases[exception] = _with(_case(cases, exception), event)
-        except ValueError as error:
+        except _NO_FORM as error:
+            if not isinstance(error, ValueError) and not stream.startswith(f"{REQUESTS}/"):
+                raise  # of those who decide nothing is passed over unseen
             if len(ignored) < MAX_IGNORED:
                 ignored.append(Ignored(stream=stream, seq=entry.seq, why=str(error)[:500]))
             continue
@@ -122,11 +126,15 @@ def fold(
 def merge(others: Folded, decided: Folded) -> Folded:
     """Both together: of the first only what requesters and the publisher say, of the second only what curators decide."""
     cases = {
-        case.id: replace(case, attached=(), rulings=()) if case.attached or case.rulings else case
+        case.id: _in_time(replace(case, attached=(), rulings=()) if case.attached or case.rulings else case)
         for case in others.state.cases.values()
     }
     for identifier, case in decided.state.cases.items():
-        cases[identifier] = replace(_case(cases, identifier), attached=case.attached, rulings=case.rulings)
+        cases[identifier] = replace(
+            _case(cases, identifier),
+            attached=tuple(sorted(case.attached, key=lambda attached: attached.time)),
+            rulings=tuple(sorted(case.rulings, key=lambda ruling: ruling.time)),
+        )
     one, other = others.state, decided.state
     state = replace(
         one,
@@ -142,6 +150,18 @@ def merge(others: Folded, decided: Folded) -> Folded:
         if stream.startswith(f"{DECISIONS}/") is ours
     }
     return Folded(places=places, partial=others.partial, state=state)
+
+
+def _in_time(case: ExceptionCase) -> ExceptionCase:
+    """The case with what is said of it in the order of time, whoever kept it in which order."""
+    if max(len(case.joined), len(case.dossiers), len(case.publications)) < 2:
+        return case
+    return replace(
+        case,
+        joined=tuple(sorted(case.joined, key=lambda joined: joined.time)),
+        dossiers=tuple(sorted(case.dossiers, key=lambda dossier: dossier.time)),
+        publications=tuple(sorted(case.publications, key=lambda step: step.time)),
+    )
 
 
 def _later(one: datetime | None, other: datetime) -> datetime:

@@ -295,10 +295,15 @@ def _without_evidence(session: Session, log: "LocalLog | BlobLog", streams: Iter
             if not isinstance(named, str):
                 continue
             try:
-                _look(store, evidence_of(stream), Digest.sha256(named.removeprefix("sha256:")))
+                junk = _look(store, evidence_of(stream), Digest.sha256(named.removeprefix("sha256:")))
             except (ValueError, QuarantineError) as error:
                 session.say(f"error: {stream}: entry {entry.seq}: {escape(str(error))}")
                 lost = True
+                continue
+            if junk is not None:
+                session.say(
+                    f"warning: {stream}: entry {entry.seq}, whose evidence is whole elsewhere: {escape(str(junk))}"
+                )
     return lost
 
 
@@ -320,22 +325,28 @@ def _kept_otherwise(session: Session, log: "LocalLog | BlobLog") -> bool:
     return bool(ids)
 
 
-def _look(store: "ArtifactStore", containers: Sequence[str], digest: "Digest") -> None:
-    """Nothing, where the first container that has bytes of the digest has them whole: IntegrityError where it hasn't.
+def _look(store: "ArtifactStore", containers: Sequence[str], digest: "Digest") -> IntegrityError | None:
+    """None, where a container has the bytes of the digest whole, or what an earlier one has in their place.
 
-    UpstreamError, that of the first container, where none has any.
+    Where none has them, the IntegrityError of what is there instead, else the UpstreamError of the first container.
     """
+    junk: IntegrityError | None = None
     failed: UpstreamError | None = None
     for container in containers:
         try:
             for _ in store.read(container, digest):
                 pass
+        except IntegrityError as error:
+            junk = junk or error
         except UpstreamError as error:
             failed = failed or error
         else:
-            return
+            return junk
+    if junk is not None:
+        raise junk
     if failed is not None:
         raise failed
+    return None
 
 
 def _missing(wanted: Sequence[tuple[str | None, "Head"]], results: Sequence["Verified | Tampered"]) -> list["Head"]:

@@ -13,7 +13,7 @@ from quarantine.errors import UsageError
 from quarantine.report.escape import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from quarantine.config import Settings
     from quarantine.model import CheckResult, Target
@@ -180,9 +180,13 @@ def check_request(
     expected_policy: str | None = None,
     lock: "Lock | None" = None,
     context: Path | None = None,
+    given: "Mapping[Path, bytes] | None" = None,
     after: str = "",
 ) -> "CheckRequest":
-    """What is to be checked, for the project and the stage that CI proves, else those of the configuration and the caller."""
+    """What is to be checked, for the project and the stage that CI proves, else those of the configuration and the caller.
+
+    `given` are the files by their paths, where they were read before.
+    """
     from quarantine import wiring  # noqa: PLC0415  # --help needs none of it
     from quarantine.audit.record import new_id  # noqa: PLC0415
     from quarantine.pipeline.central import Proven  # noqa: PLC0415
@@ -199,6 +203,7 @@ def check_request(
         session.say(f"judging for {escape(proven.stage or '')}: CI proves that this runs in it, whatever --stage says")
     return CheckRequest(
         paths=paths,
+        given=given,
         working_directory=Path.cwd(),
         targets=targets or settings.targets,
         policy=in_force.policy,

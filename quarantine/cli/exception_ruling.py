@@ -48,7 +48,10 @@ def _approving(function: click.decorators.FC) -> click.decorators.FC:
         metavar="SHA256",
         help="What you looked at, as exception show names it: nothing is approved if vetting found something else since.",
     )
-    return _ids(_reason(expires(waive(dossier(function)))))
+    not_mine = click.option(
+        "--not-mine", is_flag=True, help="You never asked, though the log says that you joined: it stands in the log."
+    )
+    return _ids(_reason(expires(waive(dossier(not_mine(function))))))
 
 
 @click.command("approve", short_help="Let exceptions in, until a day.")
@@ -62,12 +65,14 @@ def approve(
     expires: str | None,
     waives: tuple[str, ...],
     dossiers: tuple[str, ...],
+    not_mine: bool,
 ) -> int:
     """Approve exceptions: their files, as they were vetted, until a day, with the failures that you answer for.
 
-    Nobody approves what they asked for. How many must approve is the policy's to say. What vetting has against the files
-    must be named, each by its key (--waive KEY), or altogether (--waive all); what is found later is not among it, and
-    suspends the exception. Of several IDs all are looked at before anything is written.
+    Nobody approves what they asked for; who only joined, as the log has it, says so if that isn't true (--not-mine).
+    How many must approve is the policy's to say. What vetting has against the files must be named, each by its key
+    (--waive KEY), or altogether (--waive all); what is found later is not among it, and suspends the exception. Of
+    several IDs all are looked at before anything is written.
 
     \b
     Examples:
@@ -80,7 +85,7 @@ def approve(
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 
-    return _rule(session, RulingKind.APPROVE, ids, reason, expires, waives, dossiers)
+    return _rule(session, RulingKind.APPROVE, ids, reason, expires, waives, dossiers, not_mine=not_mine)
 
 
 @click.command("renew", short_help="Let exceptions hold longer.")
@@ -94,6 +99,7 @@ def renew(
     expires: str | None,
     waives: tuple[str, ...],
     dossiers: tuple[str, ...],
+    not_mine: bool,
 ) -> int:
     """Approve exceptions again, on the evidence that there is now: before they expire, after that, or when suspended.
 
@@ -108,7 +114,7 @@ def renew(
     """
     from quarantine.exceptions import RulingKind  # noqa: PLC0415  # --help needs none of it
 
-    return _rule(session, RulingKind.RENEW, ids, reason, expires, waives, dossiers)
+    return _rule(session, RulingKind.RENEW, ids, reason, expires, waives, dossiers, not_mine=not_mine)
 
 
 @click.command("reject", short_help="Turn exceptions down, for good.")
@@ -212,6 +218,8 @@ def _rule(
     expires: str | None = None,
     waives: tuple[str, ...] = (),
     dossiers: tuple[str, ...] = (),
+    *,
+    not_mine: bool = False,
 ) -> int:
     from msgspec.structs import replace  # noqa: PLC0415  # --help needs none of it
 
@@ -227,6 +235,7 @@ def _rule(
         expires_at=parse_expires(expires, session.now),
         waive=frozenset(waives) - {_ALL},
         waive_all=_ALL in waives,
+        not_mine=not_mine,
         dossiers=frozenset(text.lower().removeprefix("sha256:") for text in dossiers),
         policy=policy,
         policy_sha256=wiring.policy_sha256(settings, policy),

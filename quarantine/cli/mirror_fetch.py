@@ -5,14 +5,13 @@ Only what runs it imports it: what it needs is heavy, and `--help` needs none of
 
 import shlex
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 from quarantine import __version__, wiring
 from quarantine.cli.check import check_request
 from quarantine.cli.session import Session
 from quarantine.document import MAX_BYTES
-from quarantine.errors import IntegrityError, Problem, SpecError, UsageError
+from quarantine.errors import Problem, SpecError, UsageError
 from quarantine.exceptions import Grants
 from quarantine.model import CheckResult, Target
 from quarantine.pipeline.central import InForce
@@ -83,20 +82,19 @@ def fetch_context(
 ) -> int:
     """The exit status, once the folder of a lock for Azure ML is a whole build context; else that of the verdict.
 
-    The context is made of the bytes that were read before they were judged, `environment.yaml` last. IntegrityError where
-    others are there later, UsageError and SpecError for what is no such lock.
+    The files of the lock are read once: what is judged is what the context is made of, whatever lies there meanwhile.
+    `environment.yaml` is written last. UsageError and SpecError for what is no such lock.
     """
     lock = _context_lock(folder)
-    read = {path: _bytes(path) for path in (lock, folder / LOCKED_CONDA)}
-    environment, conda = read.values()
-    if environment is None:
-        raise _changed(lock)
+    read = {path: data for path in (lock, folder / LOCKED_CONDA) if (data := _bytes(path)) is not None}
+    if lock not in read:
+        raise _no_lock(folder)
+    environment, conda = read[lock], read.get(folder / LOCKED_CONDA)
     check_context(environment, conda, str(lock))
-    result = _judged(session, in_force, lock, stage, target_option, expected)
+    result = _judged(session, in_force, lock, stage, target_option, expected, read)
     if result.verdict.exit_status:
         return _refused(session, result)
-    _must_be_judged(result, lock, environment)
-    _must_be_as_read(read)
+    _must_be_environment(result, lock)
     created_by = f"quarantine {__version__}"
     listing = requirements(result, created_by)
     files = write_context(environment, conda, created_by, has_python=listing is not None)
@@ -108,7 +106,6 @@ def fetch_context(
         session.tell,
         beside=(CONDA_FILE,) if conda is not None else (),
     )
-    _must_be_as_read(read)
     for name, data in files.items():
         ports.write(folder / name, data)
     session.write(f"{_counted(fetched)} in {escape(str(folder / FOLDER))}, judged by {LOCKED}")
@@ -136,10 +133,12 @@ def _context_lock(folder: Path) -> Path:
     lock = folder / LOCKED
     lock = lock if lock.is_file() else folder / "environment.yaml"
     if not lock.is_file():
-        raise UsageError(
-            f"--azureml {str(folder)!a}: there is no environment.yaml: run `check --lock azureml=DIR` first"
-        )
+        raise _no_lock(folder)
     return lock
+
+
+def _no_lock(folder: Path) -> UsageError:
+    return UsageError(f"--azureml {str(folder)!a}: there is no environment.yaml: run `check --lock azureml=DIR` first")
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -153,32 +152,25 @@ def _bytes(path: Path) -> bytes | None:
         raise UsageError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def _must_be_judged(result: CheckResult, lock: Path, environment: bytes) -> None:
-    """Nothing, raising an error where the verdict is over other bytes, or over something else in them than is built."""
+def _must_be_environment(result: CheckResult, lock: Path) -> None:
+    """Nothing, raising SpecError where the verdict is over something else in the lock than is built."""
     for subject in result.subjects:
         if subject.format != "azureml-environment":
             # of a job's YAML nobody judges the `image`
             message = f"is no Azure ML environment ({subject.format}): lock it again (check --lock azureml=DIR)"
             raise SpecError([Problem(file=str(lock), line=1, message=message)])
-        if subject.sha256 != sha256(environment).hexdigest():
-            raise _changed(lock)
-
-
-def _must_be_as_read(read: Mapping[Path, bytes | None]) -> None:
-    """Nothing, raising IntegrityError where a file holds other bytes now."""
-    for path, data in read.items():
-        if _bytes(path) != data:
-            raise _changed(path)
-
-
-def _changed(path: Path) -> IntegrityError:
-    return IntegrityError(f"{path} was changed while it was judged: see who changes it, and run this again")
 
 
 def _judged(
-    session: Session, in_force: InForce, lock: Path, stage: str, target_option: str | None, expected: str | None
+    session: Session,
+    in_force: InForce,
+    lock: Path,
+    stage: str,
+    target_option: str | None,
+    expected: str | None,
+    given: Mapping[Path, bytes] | None = None,
 ) -> CheckResult:
-    """The verdict on the lock, recorded like any other."""
+    """The verdict on the lock, or on what was read of it before, recorded like any other."""
     settings, policy = session.settings, in_force.policy
     request = check_request(
         session,
@@ -187,6 +179,7 @@ def _judged(
         targets=() if target_option is None else (_target(target_option),),
         stage=stage,
         expected_policy=expected,
+        given=given,
         after="" if target_option is None else f" --target {shlex.quote(target_option)}",
     )
     if request.unexpected:

@@ -3,7 +3,6 @@
 Everything takes the client of a stream's container. AzureError passes through, for the caller to look into.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from quarantine.audit.chain import Head, head_of
 from quarantine.audit.record import MAX_RECORD_BYTES
 from quarantine.errors import IntegrityError
 from quarantine.io.azure import code_of, read_range, status_of
+from quarantine.io.segments import LARGEST_SEGMENT, bounded, first_of
 from quarantine.model import Receipt
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ __all__ = [
     "segments",
     "stream_head",
 ]
-
-_SEGMENT = re.compile(r"([0-9]{8,16})\.jsonl")
 
 
 class BlobSegment(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,11 +90,11 @@ def blobs_of(container: "ContainerClient", stream: str) -> tuple[BlobSegment, ..
     found: list[BlobSegment] = []
     try:
         for blob in container.list_blobs(name_starts_with=folder):
-            match = _SEGMENT.fullmatch(str(blob.name).removeprefix(folder))
-            if match is None:
+            first = first_of(str(blob.name).removeprefix(folder))
+            if first is None:
                 continue
             sealed, foreign = bool(blob.is_append_blob_sealed), blob.blob_type != "AppendBlob"
-            found.append(BlobSegment(first=int(match[1]), size=int(blob.size), sealed=sealed, foreign=foreign))
+            found.append(BlobSegment(first=first, size=int(blob.size), sealed=sealed, foreign=foreign))
     except ResourceNotFoundError as error:
         if code_of(error) != "ContainerNotFound":
             raise
@@ -219,14 +217,18 @@ def last_line(container: "ContainerClient", stream: str, segment: BlobSegment, s
 
 
 def read_lines(container: "ContainerClient", name: str, size: int) -> Iterator[bytes]:
-    """The lines of a blob up to a size. AzureError, IntegrityError when it ends within one."""
+    """The lines of a blob up to a size. AzureError, IntegrityError when it ends within one.
+
+    IntegrityError, too, behind those that a segment can have: what stands before them is read all the same.
+    """
     rest = b""
-    for piece in _pieces(container, name, 0, size):
+    for piece in _pieces(container, name, 0, min(size, LARGEST_SEGMENT)):
         *whole, rest = (rest + piece).split(b"\n")
         for line in whole:
             yield line + b"\n"
         while len(rest) > MAX_RECORD_BYTES:
             yield rest[: MAX_RECORD_BYTES + 1]
             rest = rest[MAX_RECORD_BYTES + 1 :]
+    bounded(name, size)
     if rest:
         raise IntegrityError(f"{name} ends within a line: no append leaves it so, stop and look who did")

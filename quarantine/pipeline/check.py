@@ -95,10 +95,12 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be checked, for whom, and what the entry in the audit log is called.
 
     `local_policy` is one that may only tighten `policy`, None where there is none. `local_users` is whether users of the
-    operating system may decide on exceptions, as on the embedded default.
+    operating system may decide on exceptions, as on the embedded default. `given` are the files by their paths, where they
+    were read before; then nothing else is read for them.
     """
 
     paths: tuple[Path, ...]
+    given: Mapping[Path, bytes] | None = None
     working_directory: Path
     targets: tuple[Target, ...]
     policy: Policy
@@ -142,7 +144,7 @@ def check(request: CheckRequest, ports: CheckPorts, encode: Callable[[CheckResul
     if request.unexpected:
         return refuse(request, ports, encode, tell)
     # (1)
-    specs = read_specs(request.paths, request.working_directory, request.context, tell)
+    specs = read_specs(request.paths, request.working_directory, request.context, tell, given=request.given)
     if request.lock is not None:
         fits(request.lock, specs, request.working_directory)
     stage = request.policy.stage(request.stage)
@@ -204,7 +206,7 @@ def refuse(request: CheckRequest, records: Records, encode: Callable[[CheckResul
 
     SpecError when a file can't be read as what it is.
     """
-    specs = read_specs(request.paths, request.working_directory, request.context, tell)
+    specs = read_specs(request.paths, request.working_directory, request.context, tell, given=request.given)
     if request.lock is not None:
         fits(request.lock, specs, request.working_directory)
     request.policy.stage(request.stage)
@@ -397,10 +399,11 @@ def _subject(
 
 
 def _sha256_of(spec: EnvironmentSpec) -> str:
-    """The digest of a file, or of the digests of all files that it is made of."""
-    if len(spec.sources) == 1:
-        return spec.sources[0].sha256
-    digests = "".join(f"{source.sha256} {source.path}\n" for source in spec.sources)
+    """The digest of a file, or of the digests of all files that it and its parts are made of."""
+    sources = tuple(dict.fromkeys(source for leaf in spec.leaves for source in leaf.sources))
+    if len(sources) == 1:
+        return sources[0].sha256
+    digests = "".join(f"{source.sha256} {source.path}\n" for source in sources)
     return sha256(digests.encode()).hexdigest()
 
 

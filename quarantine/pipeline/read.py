@@ -6,7 +6,7 @@ in messages are those that a person at the working directory would use.
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -33,13 +33,17 @@ def read_specs(
     tell: Tell = lambda _: None,
     *,
     keep_unreadable: bool = False,
+    given: Mapping[Path, bytes] | None = None,
 ) -> tuple[EnvironmentSpec, ...]:
     """What every file asks for, in the order given; of a folder, every environment file below it.
 
     SpecError with the problems of all files that were named together. A file that was only found in a folder and can't
     be read is a spec that says so, and with `keep_unreadable` one that was named is too. `context` is the folder that
-    Dockerfiles copy from, each one's own where it is None.
+    Dockerfiles copy from, each one's own where it is None. `given` are files by their paths that were read before: then
+    nothing is read from disk, and they are all that there is.
     """
+    if given is not None:
+        return tuple(_given_spec(path, given) for path in dict.fromkeys(paths))
     specs: list[EnvironmentSpec] = []
     problems: list[Problem] = []
     for path in dict.fromkeys(paths):
@@ -118,9 +122,35 @@ def _read_spec(path: Path, working_directory: Path, folder: Path | None, context
                 return _shown_from(prefix, answer) if prefix else answer
             files |= _read_needed(answer, root, files)
     except SpecError as error:
-        raise SpecError(
-            Problem(file=prefix + p.file, line=p.line, column=p.column, message=p.message) for p in error.problems
-        ) from None
+        raise _prefixed(prefix, error) from None
+
+
+def _given_spec(path: Path, given: Mapping[Path, bytes]) -> EnvironmentSpec:
+    """What a file asks for that was read before, with those that were read from its folder."""
+    folder = path.parent
+    prefix = "" if folder == Path() else f"{folder.as_posix()}/"
+    files = {one.relative_to(folder).as_posix(): data for one, data in given.items() if one.is_relative_to(folder)}
+    try:
+        answer = _parsed(path.name, files)
+    except SpecError as error:
+        raise _prefixed(prefix, error) from None
+    return _shown_from(prefix, answer) if prefix else answer
+
+
+def _parsed(name: str, files: Mapping[str, bytes]) -> EnvironmentSpec:
+    answer = parse(name, files)
+    if isinstance(answer, EnvironmentSpec):
+        return answer
+    location = answer.wanted_by[0] if answer.wanted_by else Location(file=name)
+    expected = f"expected no other files than {', '.join(files)}"
+    raise _problem(location, f"{answer.paths[0]!a} is to be read, too: {expected}")
+
+
+def _prefixed(prefix: str, error: SpecError) -> SpecError:
+    """The problems with every file in them named from the working directory."""
+    return SpecError(
+        Problem(file=prefix + p.file, line=p.line, column=p.column, message=p.message) for p in error.problems
+    )
 
 
 def _read_needed(needs: Needs, root: Path, known: dict[str, bytes]) -> dict[str, bytes]:

@@ -117,21 +117,21 @@ def draft_request(files: tuple[ExceptionFile, ...], wish: Wish, requester: Ident
         raise UsageError(
             f"{len(files)} files are more than one request may have: expected {MAX_FILES} at most; ask for them in parts"
         )
-    request = ExceptionRequest(
-        id="0" * 32,
-        project=wish.project,
-        stage=wish.stage,
-        reason=reason,
-        files=files,
-        requester=requester,
-        time=wish.now,
-        until=wish.until,
-        nonce=wish.nonce,
-    )
     try:
+        request = ExceptionRequest(
+            id="0" * 32,
+            project=wish.project,
+            stage=wish.stage,
+            reason=reason,
+            files=files,
+            requester=requester,
+            time=wish.now,
+            until=wish.until,
+            nonce=wish.nonce,
+        )
         # a struct that is made is not checked, so it goes through its own form once
         checked = msgspec.convert(msgspec.to_builtins(request), ExceptionRequest)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ValueError) as error:
         raise UsageError(f"not a request: {str(error)[:1].lower()}{str(error)[1:]}") from None
     return replace(checked, id=request_id(checked))
 
@@ -174,8 +174,11 @@ def _file(
 
 
 def _append(log: AuditLog, stream: str, drafts: list[Draft]) -> None:
-    """Writes the drafts; into another stream where somebody broke this one, so that nobody can keep others from asking."""
-    names = (stream, *(f"{stream}.{number}" for number in range(2, MAX_STREAMS + 1)))
+    """Writes the drafts; into another stream where somebody broke this one, so that nobody can keep others from asking.
+
+    The last one is called after the random part of an entry's id, since nobody can break what they can't foresee.
+    """
+    names = (stream, *(f"{stream}.{number}" for number in range(2, MAX_STREAMS + 1)), f"{stream}.{drafts[0].id[-12:]}")
     for name in names:
         try:
             log.append(name, drafts)

@@ -11,14 +11,15 @@ What is refused here is refused as a courtesy, before anything is written. Wheth
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import BinaryIO, assert_never
 
 import msgspec
 
-from quarantine.audit.events import attached_draft, ruling_draft
+from quarantine.audit.events import attached_draft, request_id, ruling_draft
 from quarantine.audit.redact import redact
-from quarantine.errors import UpstreamError, UsageError
+from quarantine.errors import IntegrityError, UpstreamError, UsageError
 from quarantine.exceptions import (
     Approved,
     Attached,
@@ -34,7 +35,7 @@ from quarantine.exceptions import (
     State,
 )
 from quarantine.model import Digest, Ecosystem, Verdict, parse_version, parse_wheel_name
-from quarantine.pipeline.state import keep_decisions, read_state
+from quarantine.pipeline.state import STATE_PAGE, keep_decisions, read_log, read_state
 from quarantine.policy.case import instant, listing
 from quarantine.policy.decide import clock, decide, is_known, is_vetted, may_rule, rules_of
 from quarantine.policy.files import ExceptionsRule
@@ -60,6 +61,7 @@ HELD = "held"
 _MIB = 1024 * 1024
 _CHUNK = 1024 * 1024
 _APPROVING = (RulingKind.APPROVE, RulingKind.RENEW)
+_NOT_MINE = "(says they didn't ask) "
 
 
 class RulingPorts(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,8 @@ class RulingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `waive` are the keys of failures and unknowns that an approval answers for; `waive_all` is for all that vetting found.
     `dossiers` are beginnings of the sha256 of what was looked at: where one is named for an exception and vetting found
-    something else since, nothing is approved. `local` is whether users of the operating system may decide. `new_id` makes an
+    something else since, nothing is approved. `not_mine` is said by whom the log has among those who joined, and who didn't.
+    `local` is whether users of the operating system may decide. `new_id` makes an
     id for an entry.
     """
 
@@ -87,6 +90,7 @@ class RulingRequest(msgspec.Struct, frozen=True, kw_only=True):
     waive: frozenset[str] = frozenset()
     waive_all: bool = False
     dossiers: frozenset[str] = frozenset()
+    not_mine: bool = False
     policy: Policy
     policy_sha256: str
     now: datetime
@@ -186,11 +190,15 @@ def rule(request: RulingRequest, ports: RulingPorts, tell: Tell) -> tuple[Ruled,
         )
     by = ports.identities.who(tell)  # (1)
     tell("reading the exceptions")
-    state = read_state(ports.log, ports.pages)
+    approving = request.kind in _APPROVING
+    # what ends an exception depends on no page that somebody may have spoilt
+    state = read_state(ports.log, ports.pages) if approving else read_log(ports.log)
     doubt = clock(state, request.now)
-    if doubt and request.kind in _APPROVING:
+    if doubt and approving:
         raise UpstreamError(f"nothing can be approved: {doubt[0].message}")
     cases = tuple({case.id: case for case in (find_case(state, text) for text in request.ids)}.values())
+    for case in cases:
+        _is_itself(case)
     _known_dossiers(cases, request)
     _known_keys(cases, request)
     planned: list[_Planned] = []
@@ -209,7 +217,7 @@ def rule(request: RulingRequest, ports: RulingPorts, tell: Tell) -> tuple[Ruled,
     ]
     if drafts:
         ports.log.append(f"log-decisions/decisions-{request.now:%Y-%m}", drafts)  # (3)
-    after = keep_decisions(ports.log, ports.pages)  # (4)
+    after = keep_decisions(ports.log, ports.pages) if approving else _ended(ports)  # (4)
     return tuple(
         Ruled(
             case=after.cases[plan.case.id],
@@ -219,6 +227,21 @@ def rule(request: RulingRequest, ports: RulingPorts, tell: Tell) -> tuple[Ruled,
         )
         for plan in planned
     )
+
+
+def _ended(ports: RulingPorts) -> State:
+    """What all exceptions are by the log alone; the page of what was decided is kept where that can be."""
+    with suppress(UpstreamError, IntegrityError):
+        keep_decisions(ports.log, ports.pages)
+    return read_log(ports.log)
+
+
+def _is_itself(case: ExceptionCase) -> None:
+    """IntegrityError where the request isn't the one that the id stands for: then a kept page was changed."""
+    if case.request is not None and request_id(case.request) != case.id:
+        raise IntegrityError(
+            f"what is asked for as {case.id[:12]} isn't what was: see who writes to {STATE_PAGE}, and take it away"
+        )
 
 
 def _known_dossiers(cases: tuple[ExceptionCase, ...], request: RulingRequest) -> None:
@@ -306,10 +329,12 @@ def _approving(
 
     if not may_rule(case, by.key):
         return refused(f"{by} asked for it, and whoever asks never approves: somebody else must")
-    if any(joined.by.key == by.key for joined in case.joined if joined.by.verified or request.local):
+    joined = any(one.by.key == by.key for one in case.joined if one.by.verified or request.local)
+    if joined and not request.not_mine:
+        # whoever may ask could write that of anybody, so that it turns nobody away for good
         return refused(
-            f"{by} asked for it, too, and whoever asks never approves: somebody else must (if you never did, see who wrote it: "
-            f"quarantine audit list --subject {case.id[:12]})"
+            f"the log says that {by} joined, and whoever asks never approves: somebody else must; if you never did, say so "
+            f"with --not-mine, and it stands in the log (who wrote it: quarantine audit list --subject {case.id[:12]})"
         )
     if not is_known(by, request.policy, local=request.local):
         return refused(
@@ -350,6 +375,12 @@ def _approving(
     if left:
         return _Planned(case=case, ruling=None, unwaived=left)
     expires_at, notes = _expiry(case, rules, request)
+    if joined:
+        reason = f"{_NOT_MINE}{reason}"
+        if len(reason) > MAX_REASON:
+            most = MAX_REASON - len(_NOT_MINE)
+            raise UsageError(f"--reason has {len(reason) - len(_NOT_MINE)} characters: with --not-mine at most {most}")
+        notes = (*notes, "it stands in the log that you say you didn't ask")
     if any(ruling.by.key == by.key and ruling.kind in _APPROVING for ruling in case.rulings):
         notes = (*notes, "it replaces what you said before")
     return _Planned(

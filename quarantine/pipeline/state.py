@@ -49,13 +49,13 @@ def read_log(log: AuditLog) -> State:
 
 
 def told_otherwise(log: AuditLog, pages: PageStore) -> tuple[str, ...]:
-    """The ids of the exceptions, sorted, of which the kept pages tell something else than the log; "policies" for those.
+    """The ids of the exceptions, sorted, of which the kept pages tell something else than the log, and what else they do so of.
 
     UpstreamError, IntegrityError.
     """
     kept = read_state(log, pages)
     whole = read_log(log)
-    if kept.cases != whole.cases:
+    if kept != whole:
         kept = read_state(log, pages)  # then something was written in between, or a page is wrong
     ids = {
         case.id
@@ -63,8 +63,12 @@ def told_otherwise(log: AuditLog, pages: PageStore) -> tuple[str, ...]:
         for case in one.cases.values()
         if _told(case) != _told(other.cases.get(case.id))
     }
-    policies = () if set(kept.policies) == set(whole.policies) else ("policies",)
-    return (*sorted(ids), *policies)
+    others = {
+        "policies": set(kept.policies) == set(whole.policies),
+        "notifications": kept.delivered == whole.delivered,
+        "the newest entry": kept.as_of == whole.as_of,
+    }
+    return (*sorted(ids), *(what for what, same in others.items() if not same))
 
 
 def _told(case: ExceptionCase | None) -> object:

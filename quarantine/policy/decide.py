@@ -88,8 +88,8 @@ def is_known(by: Identity, policy: Policy, *, local: bool) -> bool:
 def may_rule(case: ExceptionCase, by: tuple[str, str]) -> bool:
     """Whether somebody, by the key of their identity, may approve: whoever asked may not.
 
-    That somebody joined is only what somebody wrote, who needs no right but to ask: it makes no approval void. Whoever did
-    join is turned away by the command.
+    That somebody joined is only what somebody wrote, who needs no right but to ask: it makes no approval void. Whoever is
+    said to have joined is turned away by the command, unless they say that it wasn't they.
     """
     return case.request is None or by != case.request.requester.key
 

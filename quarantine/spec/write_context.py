@@ -79,6 +79,8 @@ def write_context(environment: bytes, conda: bytes | None, created_by: str, *, h
     if not isinstance(image, str) or not _IMAGE.fullmatch(image):
         raise _problem("environment.yaml", "has no image by its digest: lock it again (check --lock azureml=DIR)")
     files = {LOCKED: environment}
+    if conda is not None:
+        files[LOCKED_CONDA] = conda  # what was judged, whatever lies there now
     specs = None if conda is None else _specs(conda)
     if specs is not None:
         local = {"name": name, "channels": [f"file://{_INSIDE}/channel", "nodefaults"], "dependencies": specs}

@@ -6,11 +6,14 @@ import pytest
 from azurite import Azurite
 from fakes_log import draft
 from lossy_proxy import lossy_proxy
+from servers import Answer, Asked, WebServer
 
-from quarantine.adapters.blob_log import BlobLog
+from quarantine.adapters.blob_log import MAX_BLOCK_BYTES, BlobLog
 from quarantine.audit.chain import Head, Place, Verified, extend, verify
+from quarantine.audit.record import encode_entry
 from quarantine.errors import IntegrityError, UpstreamError
 from quarantine.io.azure import BlobAccount, account_of_connection
+from quarantine.io.segments import LARGEST_SEGMENT, ROLL_BYTES
 
 STREAM = "log-checks/ml"
 ONE = 306
@@ -296,6 +299,85 @@ def test_another_kind_of_blob_is_no_segment(account: BlobAccount) -> None:
         list(log.lines(STREAM))
 
 
+def test_a_number_has_one_name(account: BlobAccount) -> None:
+    """A blob whose number is written in another way is no segment: it is left alone."""
+    account.make("log-checks")
+    container = account.plain("log-checks")
+    for name in ("ml/000000000.jsonl", "ml/0000000001.jsonl"):
+        container.get_blob_client(name).create_append_blob()
+        container.get_blob_client(name).append_block(b"x\n")
+    log = BlobLog(account)
+    assert (list(log.lines(STREAM)), log.tail(STREAM, Place()).lines) == ([], ())
+
+    log.append(STREAM, [draft(0)])
+    log.append(STREAM, [draft(1)])
+
+    result = verify(STREAM, log.lines(STREAM))
+    assert isinstance(result, Verified)
+    assert result.entries == 2
+    assert log.tail(STREAM, Place()).lines == tuple(log.lines(STREAM))
+
+
+def test_segments_roll_by_size(account: BlobAccount) -> None:
+    """A segment at its limit gets no more lines; one block is never split over two."""
+    log = BlobLog(account, max_segment_bytes=2 * ONE)
+    for number in range(0, 9, 3):
+        log.append(STREAM, [draft(number), draft(number + 1), draft(number + 2)])
+
+    assert blobs(account) == {
+        "ml/00000000.jsonl": (3, True),
+        "ml/00000003.jsonl": (3, True),
+        "ml/00000006.jsonl": (3, False),
+    }
+
+
+def test_a_segment_that_is_too_large_is_not_read(account: BlobAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading on refuses it by its size; its lines are given out up to what a segment can have."""
+    assert ROLL_BYTES + MAX_BLOCK_BYTES < LARGEST_SEGMENT
+    log = written(account, 3)
+    lines = list(log.lines(STREAM))
+    limit = len(lines[0]) + len(lines[1])
+    for module in ("segments", "append_blobs"):
+        monkeypatch.setattr(f"quarantine.io.{module}.LARGEST_SEGMENT", limit)
+
+    with pytest.raises(IntegrityError) as error:
+        log.tail(STREAM, Place())
+    assert str(error.value) == (
+        f"the audit log {account.url}/{account.prefix}{STREAM}: 00000000.jsonl has {limit + len(lines[2])} bytes, and no "
+        f"append leaves more than {limit}: stop and look who did"
+    )
+    reading = log.lines(STREAM)
+    assert [next(reading), next(reading)] == lines[:2]
+    with pytest.raises(IntegrityError, match=f"and no append leaves more than {limit}"):
+        next(reading)
+
+
+def test_all_that_is_read_at_once_is_bounded(account: BlobAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many segments of a size that each may have are too much together."""
+    log = written(account, 6, max_segment_entries=2)
+    size = len(b"".join(log.lines(STREAM)))
+    monkeypatch.setattr("quarantine.io.segments.LARGEST_TAIL", size)
+    assert len(log.tail(STREAM, Place()).lines) == 6
+
+    monkeypatch.setattr("quarantine.io.segments.LARGEST_TAIL", size - 1)
+    with pytest.raises(IntegrityError) as error:
+        log.tail(STREAM, Place())
+    assert str(error.value) == (
+        f"the audit log {account.url}/{account.prefix}{STREAM}: there are more than {size - 1} bytes to read at once up to "
+        "segment 00000004, and no month has as many: stop and look who wrote them"
+    )
+
+
+def test_after_the_last_number_comes_none(account: BlobAccount) -> None:
+    """An entry with the largest number that there is leaves no place: that is tampering, and no failure of the service."""
+    log = written(account, 1)
+    line = encode_entry(draft(1), seq=2**53 - 1, prev="0" * 64)
+    account.plain("log-checks").get_blob_client("ml/00000000.jsonl").append_block(line)
+
+    with pytest.raises(IntegrityError, match="no number is left after entry 9007199254740991: stop and look"):
+        log.append(STREAM, [draft(1)])
+
+
 def test_missing_segments_are_missed(account: BlobAccount) -> None:
     """A stream whose first segments are gone takes no more entries."""
     log = written(account, 3, max_segment_entries=3)
@@ -305,6 +387,35 @@ def test_missing_segments_are_missed(account: BlobAccount) -> None:
 
     with pytest.raises(IntegrityError, match="the segments before it are missing"):
         log.append(STREAM, [draft(3)])
+
+
+_LISTED = b"""<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs><Blob><Name>ml/00000000.jsonl</Name>
+<Properties><Content-Length>300</Content-Length><BlobType>AppendBlob</BlobType></Properties></Blob></Blobs><NextMarker/>
+</EnumerationResults>"""
+
+
+def test_a_blob_with_a_key_of_somebodys_own_is_tampering() -> None:
+    """Nobody else can read it or write to it, which says nothing of the other streams."""
+
+    def answer(asked: Asked) -> Answer:
+        if "comp=list" in asked.path:
+            return Answer(headers={"content-type": "application/xml"}, body=_LISTED)
+        return Answer(status=409, headers={"x-ms-error-code": "BlobUsesCustomerSpecifiedEncryption"})
+
+    with WebServer(answer) as server:
+        text = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint={server.origin}/a;"
+        log = BlobLog(account_of_connection(text, variable="STORE"), patience_seconds=0.1)
+        for use in (
+            lambda: log.append(STREAM, [draft()]),
+            lambda: log.tail(STREAM, Place()),
+            lambda: list(log.lines(STREAM)),
+        ):
+            with pytest.raises(IntegrityError) as caught:
+                use()
+            assert str(caught.value) == (
+                f"the audit log {server.origin}/a/{STREAM}: a blob of it is encrypted with somebody's own key: no append "
+                "made it, stop and look who did"
+            )
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

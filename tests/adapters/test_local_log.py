@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import pytest
 from fakes_log import draft
 
 from quarantine.adapters.local_log import LocalLog
-from quarantine.audit.chain import Head, Tampered, Verified, extend, verify
+from quarantine.audit.chain import Head, Place, Tampered, Verified, extend, verify
 from quarantine.audit.record import Entry, encode_entry, parse_entry
 from quarantine.errors import IntegrityError, QuarantineError, UpstreamError
+from quarantine.io.segments import LARGEST_APPEND, LARGEST_SEGMENT, ROLL_BYTES
 
 STREAM = "log-checks/ml"
 ROOT = Path(__file__).parents[2]
@@ -410,9 +412,213 @@ def test_no_link_is_followed(tmp_path: Path, part: str) -> None:
     ):
         with pytest.raises(IntegrityError, match=r"is (a symbolic link|not a regular file)"):
             use()
-    if not part.endswith(".jsonl"):
+    if part in {"log", "log/log-checks"}:
         with pytest.raises(IntegrityError, match="is a symbolic link"):
             log.streams()
+    else:
+        assert log.streams() == (STREAM,)
+
+
+# --- what others put into a folder that is shared -----------------------------------------------------------------------
+
+
+def test_a_number_has_one_name(tmp_path: Path) -> None:
+    """A file whose number is written in another way is no segment: it is left alone, before and behind those that are."""
+    log = _log(tmp_path)
+    _segment(tmp_path).parent.mkdir(parents=True)
+    (_segment(tmp_path).parent / "000000000.jsonl").write_bytes(b"x\n")
+    assert (list(log.lines(STREAM)), log.tail(STREAM, Place()).lines) == ([], ())
+
+    log.append(STREAM, [draft(0)])
+    (_segment(tmp_path).parent / "0000000001.jsonl").write_bytes(b"x\n")
+    log.append(STREAM, [draft(1)])
+
+    assert _verified(log).entries == 2
+    assert log.tail(STREAM, Place()).lines == tuple(log.lines(STREAM))
+
+
+def test_a_link_is_a_stream_that_can_not_be_read(tmp_path: Path) -> None:
+    """It is told by whoever reads it, and keeps nobody from the other streams; one with another name is none."""
+    log = _log(tmp_path, 1)
+    for name in ("evil", "Upper", "nowhere"):
+        (tmp_path / "log/log-checks" / name).symlink_to(tmp_path / name)
+    (tmp_path / "evil").mkdir()
+
+    assert log.streams("log-checks") == ("log-checks/evil", STREAM, "log-checks/nowhere")
+    assert _verified(log).entries == 1
+    for stream in ("log-checks/evil", "log-checks/nowhere"):
+        name = stream.removeprefix("log-checks/")
+        for use in (
+            lambda stream=stream: log.tail(stream, Place()),
+            lambda stream=stream: list(log.lines(stream)),
+            lambda stream=stream: log.append(stream, [draft()]),
+        ):
+            with pytest.raises(IntegrityError) as error:
+                use()
+            assert str(error.value) == (
+                f"the audit log {tmp_path / 'log' / stream}: {name} is a symbolic link: expected a folder"
+            )
+
+
+def test_a_file_in_place_of_a_stream_is_tampering(tmp_path: Path) -> None:
+    """Also where the stream was read before."""
+    log = _log(tmp_path, 1)
+    shutil.rmtree(_segment(tmp_path).parent)
+    _segment(tmp_path).parent.write_text("x")
+
+    assert log.streams() == ()
+    for use in (
+        lambda: log.append(STREAM, [draft(1)]),
+        lambda: list(log.lines(STREAM)),
+        lambda: log.tail(STREAM, Place()),
+    ):
+        with pytest.raises(IntegrityError) as error:
+            use()
+        assert str(error.value) == (
+            f"the audit log {tmp_path / 'log' / STREAM}: it is not a folder: no append made it, stop and look who did"
+        )
+
+
+@pytest.mark.parametrize("part", ["", "00000000.jsonl"], ids=["its folder", "its segment"])
+def test_a_stream_that_is_kept_from_others_is_tampering(part: str) -> None:
+    """Rights that shut others out break that stream alone, for reading and for writing."""
+    with tempfile.TemporaryDirectory() as folder:  # one that other users may reach
+        log = _log(Path(folder), 1)
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o777)
+        shut = Path(folder) / "log" / STREAM / part
+        shut.chmod(0)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(65534)  # root is shut out by nothing
+        try:
+            assert log.streams() == (STREAM,)
+            for use in (
+                lambda: log.append(STREAM, [draft(1)]),
+                lambda: list(log.lines(STREAM)),
+                lambda: log.tail(STREAM, Place()),
+            ):
+                with pytest.raises(IntegrityError) as error:
+                    use()
+                assert str(error.value) == (
+                    f"the audit log {Path(folder) / 'log' / STREAM}: its rights, or those of a file in it, keep you from "
+                    "it: look who made it"
+                )
+        finally:
+            os.seteuid(before)
+            shut.chmod(0o700)
+
+
+def test_a_container_that_is_kept_from_others_is_an_upstream_error() -> None:
+    """Whose store it is hasn't shared it: that is no word about a stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = _log(Path(folder), 1)
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o777)
+        shut = Path(folder) / "log" / "log-checks"
+        shut.chmod(0)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(65534)
+        try:
+            for use in (lambda: log.append(STREAM, [draft(1)]), lambda: list(log.lines(STREAM)), log.streams):
+                with pytest.raises(UpstreamError, match="can't be used: permission denied"):
+                    use()
+        finally:
+            os.seteuid(before)
+            shut.chmod(0o700)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["zeros", "zeros and a newline"])
+def test_a_segment_that_is_too_large_is_not_read(tmp_path: Path, end: bytes) -> None:
+    """A hole of 20 GiB takes no memory, and what stands before it comes line by line."""
+    log = _log(tmp_path, 2)
+    lines = list(log.lines(STREAM))
+    size = 20 * 2**30
+    with _segment(tmp_path).open("r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(end)
+
+    with pytest.raises(IntegrityError) as error:
+        log.tail(STREAM, Place())
+    assert str(error.value) == (
+        f"the audit log {tmp_path / 'log' / STREAM}: 00000000.jsonl has {size + len(end)} bytes, and no append leaves more "
+        "than 268435456: stop and look who did"
+    )
+    reading = log.lines(STREAM)
+    assert [next(reading), next(reading)] == lines
+
+
+def test_lines_end_where_a_segment_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before that are given out, and then it is told."""
+    log = _log(tmp_path, 3)
+    lines = list(log.lines(STREAM))
+    monkeypatch.setattr("quarantine.io.segments.LARGEST_SEGMENT", len(lines[0]) + len(lines[1]))
+
+    seen: list[bytes] = []
+    with pytest.raises(IntegrityError, match="and no append leaves more than"):
+        seen.extend(log.lines(STREAM))
+    reading = log.lines(STREAM)
+    assert [next(reading), next(reading)] == lines[:2]
+    with pytest.raises(IntegrityError, match="and no append leaves more than"):
+        next(reading)
+
+
+def test_all_that_is_read_at_once_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many segments of a size that each may have are too much together; the last of them isn't touched."""
+    log = _log(tmp_path, 6, max_segment_entries=2)
+    size = len(b"".join(log.lines(STREAM)))
+    monkeypatch.setattr("quarantine.io.segments.LARGEST_TAIL", size)
+    assert len(log.tail(STREAM, Place()).lines) == 6
+
+    limit = _segment(tmp_path).stat().st_size + 1
+    monkeypatch.setattr("quarantine.io.segments.LARGEST_TAIL", limit)
+    _segment(tmp_path, 4).unlink()
+    _segment(tmp_path, 4).symlink_to(tmp_path)
+    (_segment(tmp_path).parent / "00000006.jsonl").touch()
+    with pytest.raises(IntegrityError) as error:
+        log.tail(STREAM, Place())
+    assert str(error.value) == (
+        f"the audit log {tmp_path / 'log' / STREAM}: there are more than {limit} bytes to read at once up to segment "
+        "00000002, and no month has as many: stop and look who wrote them"
+    )
+
+
+def test_no_writer_of_ours_leaves_too_large_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written at once is bounded, so that with what a segment holds before, it can be read."""
+    assert ROLL_BYTES + LARGEST_APPEND < LARGEST_SEGMENT
+    log = _log(tmp_path, 1)
+    monkeypatch.setattr("quarantine.adapters.local_log.LARGEST_APPEND", 500)
+
+    with pytest.raises(UpstreamError) as error:
+        log.append(STREAM, [draft(1), draft(2)])
+
+    assert str(error.value).endswith("bytes can't be written to the audit log at once: expected 500 at most")
+    assert _verified(log).entries == 1
+
+
+def test_a_torn_line_that_is_longer_than_one_is_refused(tmp_path: Path) -> None:
+    """No crash leaves a hole of 20 GiB beside a segment: it is not read."""
+    log = _log(tmp_path, 1)
+    with _segment(tmp_path).with_suffix(".jsonl.torn-0.new").open("wb") as file:
+        file.truncate(20 * 2**30)
+
+    with pytest.raises(IntegrityError) as error:
+        log.append(STREAM, [draft(1)])
+    assert str(error.value) == (
+        f"the audit log {tmp_path / 'log' / STREAM}: 00000000.jsonl.torn-0.new has 21474836480 bytes, more than a line: "
+        "stop and look who made it"
+    )
+
+
+def test_after_the_last_number_comes_none(tmp_path: Path) -> None:
+    """An entry with the largest number that there is leaves no place: that is tampering, and no failure of the disk."""
+    log = _log(tmp_path, 1)
+    _segment(tmp_path).write_bytes(encode_entry(draft(0), seq=2**53 - 1, prev="0" * 64))
+
+    with pytest.raises(IntegrityError, match="no number is left after entry 9007199254740991: stop and look"):
+        log.append(STREAM, [draft(1)])
 
 
 def test_a_network_file_system_is_refused(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from zips import DEVICE, SYMLINK, Part, built, deflate
 
 from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore
-from quarantine.audit.events import request_drafts, ruling_draft
+from quarantine.audit.events import joined_draft, request_drafts, ruling_draft
 from quarantine.audit.fold import decode_folded, encode_folded
-from quarantine.exceptions import ExceptionCase, ExceptionFile, ExceptionRequest, Identity, Ruling, RulingKind
+from quarantine.exceptions import ExceptionCase, ExceptionFile, ExceptionRequest, Identity, Joined, Ruling, RulingKind
 from quarantine.model import Ecosystem
 from quarantine.pipeline.state import STATE_PAGE, keep_state, read_state
 
@@ -233,9 +233,31 @@ def test_one_person_under_two_names_is_one(firm: Firm, joins: bool) -> None:
     ran = firm.home.run("exception", "approve", id_, "--reason", "I am the boss", "--waive", "all")
 
     assert ran.status == 1
-    said = "asked for it, too, and" if joins else "asked for it, and"
-    assert ran.err.startswith(f"refused: {id_[:12]}: boss (oidc of 127.0.0.1) {said} whoever asks never approves")
+    boss = "boss (oidc of 127.0.0.1)"
+    said = f"the log says that {boss} joined" if joins else f"{boss} asked for it"
+    assert ran.err.startswith(f"refused: {id_[:12]}: {said}, and whoever asks never approves")
     assert firm.standing(id_) == ("vetted", 0)
+
+
+def test_no_curator_is_kept_out_by_what_a_requester_writes(firm: Firm) -> None:
+    """That somebody joined takes no right but to ask: whoever never did says so, and the log shows it."""
+    id_ = firm.ask("core==1.0")
+    firm.process()
+    asked = firm.cases[id_].request
+    assert asked is not None
+    forged = [Joined(time=NOW, by=firm.person(who), reason="me too") for who in ("bob", "carol")]
+    firm.log.append("log-requests/other-2026-11", [joined_draft(asked, one, entry_id(NOW)) for one in forged])
+    argv = ("approve", id_, "--reason", "looked at", "--waive", "all")
+
+    refused = firm.run("bob", *argv)
+    approved = firm.run("bob", *argv, "--not-mine")
+    shown = firm.run("carol", "show", id_)
+
+    assert refused.status == 1
+    assert "if you never did, say so with --not-mine, and it stands in the log" in refused.err
+    assert (approved.status, approved.err) == (0, "note: it stands in the log that you say you didn't ask\n")
+    assert firm.standing(id_) == ("approved", 1)
+    assert "(says they didn't ask) looked at" in shown.out
 
 
 def _no_signature(firm: Firm, claims: dict[str, object]) -> str:

@@ -217,6 +217,7 @@ def _approve_own(company: Company, case: ExceptionCase) -> None:
         waives=FLAWED,
         project=case.request.project,
         stage=case.request.stage,
+        binding=case.binding,
     )
     company.append_raw("log-requests/demo-2026-11", case, forged)
     assert company.state().cases[case.id].rulings == ()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mirror_samples import Mirror, wheel
 from registries import DockerRegistry, Made, docker_registry, made_image
 from servers import Answer, Asked, WebServer
 
+from quarantine import __version__
 from quarantine.adapters.local_log import LocalLog
 from quarantine.adapters.local_store import LocalStore
 from quarantine.errors import SpecError
@@ -215,11 +217,22 @@ def test_an_image_alone_is_a_context_too() -> None:
     assert files["Dockerfile"].decode().splitlines()[1:] == [f"FROM {IMAGE}"]
 
 
+def test_the_conda_file_beside_a_context_is_the_one_that_was_judged() -> None:
+    """It is written, too, so that the next fetch judges the same."""
+    lock, conda = f"name: x\nimage: {IMAGE}\nconda_file: conda.yml\n".encode(), b"dependencies: [a=1]\n"
+
+    files = write_context(lock, conda, "quarantine 1", has_python=False)
+
+    assert list(files) == ["locked.yaml", "conda.yml", "packages/environment.yml", "Dockerfile", "environment.yaml"]
+    assert (files["locked.yaml"], files["conda.yml"]) == (lock, conda)
+
+
 # --- what is built is what was judged ---------------------------------------------------------------------------------
 
 HEAD = "# Written by quarantine 1\n"
 GOOD = made_image()
 LOCK = f"{HEAD}name: scoring\nimage: mcr.microsoft.com/azureml/base@{GOOD.digest}\n"
+NOTHING = "error: nothing was fetched: the lock is not allowed now"
 EVIL = f"{HEAD}name: scoring\nimage: {IMAGE}\n"
 
 
@@ -242,8 +255,8 @@ def registry_of(image: Made, meanwhile: Callable[[], object] = lambda: None) -> 
     ("name", "text"),
     [("environment.yaml", EVIL), ("conda.yml", f"{HEAD}dependencies: [evil]\n")],
 )
-def test_a_file_that_changes_while_it_is_judged_ends_in_no_context(home: House, name: str, text: str) -> None:
-    """Also one that comes to be: nobody judged it."""
+def test_a_file_that_changes_while_it_is_judged_is_not_built(home: House, name: str, text: str) -> None:
+    """Also one that comes to be: the context is what was judged, and what nobody judged isn't in it."""
     with WebServer(registry_of(GOOD, lambda: home.write(f"build/{name}", text))) as registry:
         take_images_from(home, registry.origin)
         home.advise()
@@ -251,13 +264,13 @@ def test_a_file_that_changes_while_it_is_judged_ends_in_no_context(home: House, 
 
         ran = home.run("mirror", "fetch", "--azureml", "build")
 
-    said = f"build/{name} was changed while it was judged: see who changes it, and run this again"
-    assert (ran.status, ran.err) == (3, f"error: {said}\n"), ran.out
-    assert context(home) == {"environment.yaml": LOCK.encode(), name: text.encode()}
+    assert ran.status == 0, ran.err
+    built = write_context(LOCK.encode(), None, f"quarantine {__version__}", has_python=False)
+    assert {file: data for file, data in context(home).items() if file != "conda.yml"} == built
 
 
 def test_a_file_that_is_another_one_only_for_the_judge_ends_in_no_context(home: House) -> None:
-    """It is there before and afterwards, and what lay there in between was allowed."""
+    """It is there before and afterwards, and what lies there in between would be allowed."""
 
     def asked_who_runs_this(_: Asked) -> Answer:
         home.write("build/environment.yaml", LOCK)
@@ -277,9 +290,79 @@ def test_a_file_that_is_another_one_only_for_the_judge_ends_in_no_context(home: 
 
         ran = home.run("mirror", "fetch", "--azureml", "build")
 
-    said = "build/environment.yaml was changed while it was judged: see who changes it, and run this again"
-    assert (ran.status, ran.err.splitlines()[-1]) == (3, f"error: {said}"), ran.out
+    assert (ran.status, ran.err.splitlines()[-1]) == (3, NOTHING), ran.out
     assert context(home) == {"environment.yaml": EVIL.encode()}
+
+
+def test_a_conda_file_that_is_another_one_only_for_the_judge_ends_in_no_context(home: House) -> None:
+    """The harmful one is there when it is read, and afterwards; the verdict is on what was read."""
+    lock = f"{LOCK}conda_file: conda.yml\n"
+    both: list[str] = []
+
+    def asked_who_runs_this(_: Asked) -> Answer:
+        home.write("build/conda.yml", both[0])
+        return Answer(status=404)
+
+    back = registry_of(GOOD, lambda: home.write("build/conda.yml", both[1]))
+    with (
+        WebServer(back) as registry,
+        WebServer(asked_who_runs_this) as machine,
+        CondaChannel(folder=home.folder / "forge", name="forge") as channel,
+    ):
+        digest = channel.add("good", "1.0", subdir="linux-64", files={"lib/good.so": b"x"})
+        channel.index()
+        home.channels = {"forge": channel.url}
+        take_images_from(home, registry.origin)
+        home.settings.append(f"identity: {{kind: oidc, issuer: '{machine.origin}', audience: q}}")
+        home.advise()
+        home.variables = {
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{machine.origin}/job?a=b",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x",
+        }
+        good = f"good[version='==1.0',build='0',sha256='{digest.hex}']"
+        conda = f'{HEAD}name: scoring\nchannels: [{channel.url}, nodefaults]\ndependencies:\n- "{good}"\n'
+        both += [conda, f"{conda}- https://evil.example/linux-64/evil-1.0-0.conda\n"]
+        home.write("build/environment.yaml", lock)
+        home.write("build/conda.yml", both[1])
+
+        ran = home.run("mirror", "fetch", "--azureml", "build")
+
+    assert (ran.status, ran.err.splitlines()[-1]) == (1, NOTHING), ran.out
+    assert context(home) == {"environment.yaml": lock.encode(), "conda.yml": both[1].encode()}
+
+
+def test_the_digest_of_an_environment_is_over_its_conda_file_too(home: House) -> None:
+    """Two verdicts on one environment with other conda files are on record as of two things."""
+    home.advise()
+    environment, first, second = f"{LOCK}conda_file: conda.yml\n", "dependencies: [a]\n", "dependencies: [b]\n"
+    home.write("environment.yaml", environment)
+    recorded = []
+    for conda in (first, second):
+        home.write("conda.yml", conda)
+        (subject,) = home.check("environment.yaml").json["subjects"]
+        recorded.append(subject["sha256"])
+
+    files = [{"environment.yaml": environment, "conda.yml": conda} for conda in (first, second)]
+    assert recorded == [
+        sha256(
+            "".join(f"{sha256(text.encode()).hexdigest()} {name}\n" for name, text in known.items()).encode()
+        ).hexdigest()
+        for known in files
+    ]
+    assert recorded[0] != recorded[1]
+
+
+def test_a_lock_names_no_file_beside_its_own(home: House) -> None:
+    """What it would have read, too, could be another file when it is judged."""
+    home.advise()
+    home.write("build/environment.yaml", f"{LOCK}conda_file: conda.yml\n")
+    home.write("build/conda.yml", f"{HEAD}dependencies: [pip, pip: ['-r more.txt']]\n")
+
+    ran = home.run("mirror", "fetch", "--azureml", "build")
+
+    said = "'more.txt' is to be read, too: expected no other files than environment.yaml, conda.yml"
+    assert (ran.status, ran.err) == (2, f"error: build/conda.yml:2: {said}\n"), ran.out
 
 
 def test_a_job_is_no_environment_to_build(home: House) -> None:

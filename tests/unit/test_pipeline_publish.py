@@ -50,7 +50,7 @@ def test_steps_stand_in_the_log_before_and_after(mirror: Mirror) -> None:
 
 def test_many_files_are_one_step_of_several_entries(mirror: Mirror) -> None:
     """A record has its limits; what is read of the log is one step all the same, and a second run writes nothing."""
-    files = [wheel(f"acme-{number}") for number in range(320)]
+    files = [wheel(f"acme-{number}") for number in range(250)]
     exception = mirror.published(*files)
     case = mirror.case(exception)
     log = mirror.log
@@ -58,8 +58,8 @@ def test_many_files_are_one_step_of_several_entries(mirror: Mirror) -> None:
     (stream,) = log.streams("log-publish")
     kinds = [parse_entry(line).type for line in log.lines(stream)]
 
-    assert kinds.count("quarantine.exception.publishing.v1") == 3
-    assert [len(step.files) for step in case.publications] == [320, 320]
+    assert kinds.count("quarantine.exception.publishing.v1") == 2
+    assert [len(step.files) for step in case.publications] == [250, 250]
     assert set(case.publications[0].files) == {file.file.sha256 for file in files}
     assert status(case, decide(case, mirror.policy, NOW, local=True)) is Status.PUBLISHED
     assert mirror.publish(exception) is False

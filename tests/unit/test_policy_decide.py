@@ -260,7 +260,7 @@ def test_an_upstream_may_ask_for_more_people() -> None:
     plain, strict = file(), file("other", digest="2" * 64, upstream="vetted")
     asked = request(plain, strict)
     both = (DIGEST, "2" * 64)
-    given = replace(case(approval(files=both), dossiers=(dossier(FLAW, files=both),)), id=asked.id, request=asked)
+    given = case(approval(files=both), dossiers=(dossier(FLAW, files=both),), id=asked.id, request=asked)
     decision = decide(given, per_upstream, NOW, local=True)
     assert isinstance(decision, Pending)
     assert (decision.why, decision.needed) == ("has 1 of 2 approvals", 2)
@@ -297,7 +297,7 @@ def test_a_later_failure_suspends_it_until_it_is_waived() -> None:
         Status.SUSPENDED,
         "what vetting found on 2026-11-23 is outside of what was waived: demo 1.0 vulnerability:CVE-2026-9",
     )
-    renewed = replace(suspended, rulings=(*suspended.rulings, renewal))
+    renewed = case(*suspended.rulings, renewal, dossiers=suspended.dossiers)
     assert isinstance(decide(renewed, policy(), NOW, local=True), Approved)
 
 
@@ -311,7 +311,8 @@ def test_a_wheel_attached_later_needs_a_new_approval() -> None:
     """The files are others now: what was approved was not this one."""
     built = file(digest="3" * 64)
     attached = Attached(time=NOW, by=BOB, source=DIGEST, file=built)
-    changed = case(approval(), attached=(attached,))
+    asked = request(replace(file(), filename="demo-1.0.tar.gz"))
+    changed = replace(case(approval(), id=asked.id, request=asked), attached=(attached,))
     decision = decide(changed, policy(), NOW, local=True)
     assert isinstance(decision, Pending)
     assert (decision.status, decision.why) == (Status.REQUESTED, "waits to be vetted")
@@ -372,8 +373,8 @@ def test_grants_are_for_one_project_and_stage() -> None:
 def test_one_exception_that_holds_is_enough_for_a_file() -> None:
     """Of two that hold the one that holds longer counts; one that was revoked doesn't block what another lets in."""
     longer_of, revoked_of = request(by=CAT), replace(request(), nonce="again")
-    longer = replace(case(approval(expires_at=NOW + timedelta(days=20))), id="1" * 32, request=longer_of)
-    revoked = replace(case(approval(CAT, RulingKind.REVOKE)), id="2" * 32, request=revoked_of)
+    longer = case(approval(expires_at=NOW + timedelta(days=20)), id="1" * 32, request=longer_of)
+    revoked = case(approval(CAT, RulingKind.REVOKE), id="2" * 32, request=revoked_of)
     first = case(approval())
     for order in ((first, longer, revoked), (revoked, longer, first)):
         found = grants(State(cases={c.id: c for c in order}), policy(), "demo", "development", NOW, local=True)

@@ -287,6 +287,21 @@ def test_a_closure_of_hundreds_of_files_is_one_request() -> None:
     assert desk.state.cases[filed.request.id].files == files
 
 
+def test_nobody_keeps_others_from_asking() -> None:
+    """Where every stream that can be foreseen is broken, the request goes into one that can't."""
+    desk = Desk()
+    broken = (REQUESTS, *(f"{REQUESTS}.{number}" for number in range(2, 10)))
+    desk.log.stored = {stream: [b"x\n"] for stream in broken}
+
+    first = file_request((wheel(),), wish(), desk.ports, quiet)
+    second = file_request((wheel("scipy"),), wish(), desk.ports, quiet)
+
+    assert desk.state.cases.keys() == {first.request.id, second.request.id}
+    # the random part of the id that its entry has
+    assert sorted(set(desk.log.stored) - set(broken)) == [f"{REQUESTS}.000000000001"]
+    assert [desk.log.stored[stream] for stream in broken] == [[b"x\n"]] * 9
+
+
 def test_who_asks_twice_is_told_so() -> None:
     """The same files for the same project and stage by the same person: nothing is written."""
     desk = Desk()
@@ -522,3 +537,13 @@ def test_a_clock_is_not_read() -> None:
     instant: datetime = NOON + timedelta(hours=1)
 
     assert draft_request((wheel(),), wish(now=instant), ALICE).time == instant
+
+
+def test_a_file_is_asked_for_once() -> None:
+    """Two sizes of one file, as a file of requests may have them, are no request, and nothing is written."""
+    desk = Desk()
+
+    with pytest.raises(UsageError) as caught:
+        file_request((wheel(), replace(wheel(), size=5)), wish(), desk.ports, quiet)
+    assert str(caught.value) == "not a request: it names one file twice: expected each sha256 once"
+    assert desk.log.stored == {}

@@ -15,15 +15,18 @@ from fakes_store import MemoryStore
 from msgspec.structs import replace
 from policy_samples import POLICY, policy
 
-from quarantine.audit.events import request_drafts, ruling_draft, vetted_draft
+from quarantine.audit.chain import Head, Place, entries
+from quarantine.audit.events import joined_draft, request_drafts, ruling_draft, vetted_draft
+from quarantine.audit.fold import Folded, encode_folded
 from quarantine.audit.record import new_id
-from quarantine.errors import UpstreamError, UsageError
+from quarantine.errors import IntegrityError, UpstreamError, UsageError
 from quarantine.exceptions import (
     Approved,
     DossierSummary,
     ExceptionFile,
     ExceptionRequest,
     Identity,
+    Joined,
     Pending,
     Rejected,
     RulingKind,
@@ -43,7 +46,7 @@ from quarantine.pipeline.ruling import (
     find_case,
     rule,
 )
-from quarantine.pipeline.state import read_state
+from quarantine.pipeline.state import STATE_PAGE, read_state
 
 ONE = policy(POLICY.replace("rules:\n", "rules:\n  exceptions: {approvers: 1, max_days: 90, max_file_mib: 1}\n", 1))
 TWO = policy()
@@ -76,6 +79,11 @@ class Desk:
         summary = dossier(of, **found)
         self.log.append(PUBLISH, [vetted_draft(of, summary, entry_id(summary.time))])
         return summary
+
+    def join(self, *people: Identity) -> None:
+        """Somebody writes that these asked for the same."""
+        joined = [Joined(time=NOON, by=by, reason="me too") for by in people]
+        self.log.append(REQUESTS, [joined_draft(self.asked, one, entry_id()) for one in joined])
 
     @property
     def state(self) -> State:
@@ -186,6 +194,63 @@ def test_who_may_not_approve(by: Identity, why: str) -> None:
 
     assert done == Refused(case=desk.state.cases[desk.asked.id], why=why, verdict=Verdict.DENIED)
     assert desk.log.stored == before
+
+
+JOINED = "bob@example.org (entra of login.example)"
+
+
+@pytest.mark.parametrize("kind", [RulingKind.APPROVE, RulingKind.RENEW])
+def test_whoever_is_said_to_have_joined_says_that_they_did_not(kind: RulingKind) -> None:
+    """Whoever may ask could write it of anybody: it turns nobody away who denies it, and who does is on the record."""
+    desk = Desk()
+    desk.vet()
+    if kind is RulingKind.RENEW:
+        desk.rule(RulingKind.APPROVE, by=BOB)
+    desk.join(BOB, CAROL)
+    before = dict(desk.log.stored)
+
+    refused = desk.rule(kind)
+    after = dict(desk.log.stored)
+    done = ruled(desk.rule(kind, not_mine=True))
+
+    why = (
+        f"the log says that {JOINED} joined, and whoever asks never approves: somebody else must; if you never did, say so with "
+        f"--not-mine, and it stands in the log (who wrote it: quarantine audit list --subject {desk.asked.id[:12]})"
+    )
+    case = replace(desk.state.cases[desk.asked.id], rulings=done.case.rulings[:-1])
+    assert refused == Refused(case=case, why=why, verdict=Verdict.DENIED)
+    assert after == before
+    assert isinstance(done.decision, Approved)
+    assert desk.state.cases[desk.asked.id].rulings[-1].reason == "(says they didn't ask) looked at"
+    assert done.notes[0] == "it stands in the log that you say you didn't ask"
+
+
+def test_whoever_asked_cannot_deny_it() -> None:
+    """Their request is theirs; of somebody who isn't said to have joined there is nothing to put on the record."""
+    desk = Desk()
+    desk.vet()
+
+    refused = desk.rule(RulingKind.APPROVE, by=ALICE, not_mine=True)
+    done = ruled(desk.rule(RulingKind.APPROVE, by=BOB, not_mine=True))
+
+    assert isinstance(refused, Refused)
+    assert refused.why.endswith(" asked for it, and whoever asks never approves: somebody else must")
+    assert done.ruling is not None
+    assert (done.ruling.reason, done.notes) == ("looked at", ())
+
+
+def test_a_reason_has_room_for_what_is_put_before_it() -> None:
+    """A longer one than fits could not be read again."""
+    desk = Desk()
+    desk.vet()
+    desk.join(BOB)
+
+    with pytest.raises(UsageError) as caught:
+        desk.rule(RulingKind.APPROVE, not_mine=True, reason="x" * 1978)
+    done = ruled(desk.rule(RulingKind.APPROVE, not_mine=True, reason="x" * 1977))
+
+    assert str(caught.value) == "--reason has 1978 characters: with --not-mine at most 1977"
+    assert isinstance(done.decision, Approved)
 
 
 def test_local_users_decide_on_the_embedded_default() -> None:
@@ -663,3 +728,46 @@ def test_nothing_is_attached_to_what_ended() -> None:
     assert isinstance(done, Refused)
     assert done.verdict is Verdict.DENIED
     assert desk.store.stored == {}
+
+
+# --- spoilt pages -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [RulingKind.REJECT, RulingKind.REVOKE])
+def test_what_ends_an_exception_needs_no_page(kind: RulingKind) -> None:
+    """A page that names what the log doesn't have stops approvals, and takes nobody's right to end something."""
+    desk = Desk()
+    desk.vet()
+    if kind is RulingKind.REVOKE:
+        ruled(desk.rule(RulingKind.APPROVE))
+    gone = Place(segment=0, offset=100, head=Head(seq=9, sha256="0" * 64))
+    spoilt = encode_folded(Folded(places={f"{PUBLISH.partition('/')[0]}/gone": gone}))
+    desk.store.swap(STATE_PAGE, spoilt, "application/octet-stream", None)
+
+    with pytest.raises(IntegrityError):
+        desk.rule(RulingKind.APPROVE)
+    done = ruled(desk.rule(kind))
+
+    assert isinstance(done.decision, Rejected)
+
+
+def test_nobody_approves_what_a_page_made_of_a_request() -> None:
+    """The request under the id isn't the one that the id stands for: nothing is written."""
+    desk = Desk()
+    desk.vet()
+    case = desk.state.cases[desk.asked.id]
+    forged = replace(case, request=replace(desk.asked, requester=CAROL))
+    heads = {}
+    for stream in (REQUESTS, PUBLISH):
+        (*_, last) = entries(stream, desk.log.lines(stream))
+        tail = desk.log.tail(stream, Place())
+        heads[stream] = Place(segment=tail.segment, offset=tail.offset, head=Head(seq=last.seq, sha256=last.sha256))
+    page = encode_folded(Folded(places=heads, state=State(cases={case.id: forged})))
+    desk.store.swap(STATE_PAGE, page, "application/octet-stream", None)
+
+    with pytest.raises(IntegrityError) as caught:
+        desk.rule(RulingKind.APPROVE)
+    assert str(caught.value) == (
+        f"what is asked for as {case.id[:12]} isn't what was: see who writes to state/exceptions.msgpack, and take it away"
+    )
+    assert DECISIONS not in desk.log.stored
