@@ -9,13 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from quarantine.archive.inspection import Inspection
 from quarantine.audit.chain import Place, Tail
 from quarantine.audit.record import Draft, Entry
 from quarantine.exceptions import ExceptionFile, Identity
@@ -36,6 +35,9 @@ from quarantine.model import (
     Target,
 )
 from quarantine.policy.entries import Publisher
+
+if TYPE_CHECKING:
+    from quarantine.archive.inspection import Inspection  # no check looks into an archive
 
 __all__ = [
     "AdvisoryService",
@@ -441,7 +443,7 @@ class FileSource(Protocol):
 class Inspector(Protocol):
     """Looks into a file without running any of it."""
 
-    def inspect(self, path: Path, file: ExceptionFile, tell: Tell) -> Inspection:
+    def inspect(self, path: Path, file: ExceptionFile, tell: Tell) -> "Inspection":
         """What was found. A file that can't be looked into has unknown outcomes that say why; nothing is raised."""
         ...
 

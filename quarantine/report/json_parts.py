@@ -39,7 +39,7 @@ def advisory(finding: Finding) -> Advisory:
 
 def evidence(values: tuple[tuple[str, EvidenceValue], ...]) -> dict[str, EvidenceValue]:
     """The evidence of an outcome as it stands in a document."""
-    return {escape_prose(key): _escaped(value) for key, value in values}
+    return {escape_prose(key): _escaped(value) for key, value in values} if values else {}
 
 
 def _escaped(value: EvidenceValue) -> EvidenceValue:

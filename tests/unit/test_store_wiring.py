@@ -1,5 +1,6 @@
 """Which store stands behind a configuration."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,10 @@ def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(UpstreamError) as caught:
         wiring.audit_log(settings, environment)
     assert str(caught.value) == "the store needs the environment variable STORE: it isn't set"
+
+
+def test_everything_that_wiring_offers_is_there() -> None:
+    """Names are looked up when they are asked for: each is in the module that is said to have it, and no other is."""
+    assert {name for name in wiring.__all__ if callable(getattr(wiring, name))} == set(wiring.__all__)
+    with pytest.raises(AttributeError, match=r"^module 'quarantine.wiring' has no attribute 'nothing'$"):
+        attrgetter("nothing")(wiring)
