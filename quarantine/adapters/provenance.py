@@ -24,7 +24,8 @@ PROVENANCE = "provenance"
 MAX_PROVENANCE_BYTES = 1024 * 1024
 # sigstore keeps its trust root in files of some kilobytes below HOME
 LIMITS = Limits(seconds=60.0, cpu_seconds=60, file_bytes=1024 * 1024, output_bytes=1024 * 1024)
-PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
+PUBLISH = "PYPI_PUBLISH_V1"
+"""What pypi-attestations calls the attestation of an upload (PEP 740)."""
 
 _WORKER = "quarantine.adapters.provenance_worker"
 _PACKAGES = ("quarantine", "msgspec", "packaging", "pypi_attestations", "sigstore", "pydantic", "cryptography")

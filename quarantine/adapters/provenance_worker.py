@@ -35,7 +35,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True, tag="verified"):
-    """The kinds of attestations that the publisher made of this file, and why others don't count."""
+    """The kinds of attestations that the publisher made of this file, by their names, and why others don't count."""
 
     kinds: tuple[str, ...]
     environments: tuple[str, ...]
@@ -95,7 +95,7 @@ def _verify(asked: Asked) -> Verified | Refused | Missing:
     every = [(bundle, one) for bundle in provenance.attestation_bundles for one in bundle.attestations]
     for bundle, attestation in every[:MAX_ATTESTATIONS]:
         try:
-            kinds.append(attestation.verify(identity, file, offline=True)[0])
+            kinds.append(library.AttestationType(attestation.verify(identity, file, offline=True)[0]).name)
             environments.add(getattr(bundle.publisher, "environment", None) or "")
         except (library.AttestationError, Error, ValueError, KeyError, TypeError, IndexError) as error:
             refused.append(" ".join(str(error).split())[:300] or type(error).__name__)

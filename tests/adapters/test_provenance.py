@@ -36,7 +36,7 @@ def forged() -> dict[str, object]:
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": NAME, "digest": {"sha256": "0" * 64}}],
-        "predicateType": "https://docs.pypi.org/attestations/publish/v1",
+        "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": None,
     }
     return {
