@@ -10,8 +10,8 @@ killed: nothing reads it.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -183,32 +183,27 @@ class LocalStore:
 
     # --- folders ------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _opened(self, parts: Iterable[str]) -> Iterator[int]:
+    def _opened(self, parts: Iterable[str]) -> AbstractContextManager[int]:
         """The descriptor of a folder below the root. FileNotFoundError, IntegrityError when a link is on the way."""
         # the root itself may be a link: it is the owner's to say where it lies
-        current = open_folder(os.path.realpath(self._root))
-        try:
-            for part in parts:
-                deeper = open_folder(part, current)
-                os.close(current)
-                current = deeper
-            yield current
-        finally:
-            os.close(current)
+        return _below(open_folder(os.path.realpath(self._root)), parts, lambda folder, part: open_folder(part, folder))
 
-    @contextmanager
-    def _made(self, parts: Iterable[str]) -> Iterator[int]:
+    def _made(self, parts: Iterable[str]) -> AbstractContextManager[int]:
         """The same, made with mode 0700 where it is missing."""
-        current = make_root(Path(os.path.realpath(self._root)))
-        try:
-            for part in parts:
-                deeper = make_folder(current, part)
-                os.close(current)
-                current = deeper
-            yield current
-        finally:
+        return _below(make_root(Path(os.path.realpath(self._root))), parts, make_folder)
+
+
+@contextmanager
+def _below(current: int, parts: Iterable[str], step: Callable[[int, str], int]) -> Iterator[int]:
+    """The descriptor of the folder that the steps lead to; each folder on the way is closed, and in the end that one."""
+    try:
+        for part in parts:
+            deeper = step(current, part)
             os.close(current)
+            current = deeper
+        yield current
+    finally:
+        os.close(current)
 
 
 def _size(folder: int, name: str) -> int | None:

@@ -143,7 +143,8 @@ def _counted(
     """The newest approval of everybody whose approval counts, expired or not."""
     assert case.request is not None  # noqa: S101 - the caller looked
     dossiers = {known.sha256 for known in case.dossiers}
-    digests, binding = frozenset(dossier.files), case.binding
+    # what is vetted is bound to the case as it is (`is_vetted`), so that need not be worked out again
+    digests, binding = frozenset(dossier.files), dossier.binding
     newest: dict[tuple[str, str], Ruling] = {}
     for ruling in case.rulings:
         counts = (
